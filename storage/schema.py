@@ -1,0 +1,295 @@
+"""Every table of the lake: its columns, types, units and keys, in one place.
+
+The texts written here are stored as comments in the catalog, so that a person who attaches the lake with plain DuckDB
+reads the same words as a person who reads this file. A column marked `volatile` holds a clock, a speed or a place (when,
+how fast, where in a file); it is left out of the content digest, because two faithful runs may differ in it.
+
+The choice: types are DuckDB's own, written as text. An ORM would add a second vocabulary for the same fact; the cost is that
+a wrong type name shows only when the table is made, which the first test does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+"""Raised when a table changes in a way that older code cannot read; a lake of a newer version is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: DuckDB type, meaning with unit, and whether two faithful runs may differ in it."""
+
+    type: str
+    doc: str
+    volatile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the lake: what a row is, and its columns in order."""
+
+    name: str
+    doc: str
+    columns: Mapping[str, Column]
+
+
+PRODUCED_BY = Column("VARCHAR", "Key of the stage output that holds this row; joins to stages.key.")
+ID = Column("VARCHAR", "Document id: BLAKE2b-128 of the text in hex, so equal texts have equal ids.")
+
+
+def _table(name: str, doc: str, **columns: Column) -> Table:
+    return Table(name, doc, {"produced_by": PRODUCED_BY, **columns})
+
+
+STAGES = Table(
+    "stages",
+    "The ledger: one row per finished stage output. A key that is here is never computed again.",
+    {
+        "stage": Column("VARCHAR", "Stage name: crawl, documents, signals, ..."),
+        "slot": Column("VARCHAR", "What the output is about, e.g. a WARC file or a recipe; one live output per stage and slot."),
+        "key": Column("VARCHAR", "BLAKE2b-128 over parameters, code and inputs, in hex."),
+        "parameters": Column("VARCHAR", "The stage's parameters as JSON."),
+        "code": Column("VARCHAR", "Digest of each source module the stage runs, as JSON {module: digest}."),
+        "inputs": Column("VARCHAR", "Digest or key of each input, as JSON {name: digest}."),
+        "num_rows": Column("BIGINT", "Rows this output holds over all tables."),
+        "finished_at": Column("TIMESTAMPTZ", "When the output was committed (UTC).", volatile=True),
+        "seconds": Column("DOUBLE", "Seconds of work behind the output, as the stage reported them.", volatile=True),
+    },
+)
+
+REJECTS = _table(
+    "rejects",
+    "What was set aside instead of becoming a row, counted under a reason; nothing is dropped silently.",
+    stage=Column("VARCHAR", "Stage that set it aside."),
+    source=Column("VARCHAR", "File, site or table it came from."),
+    reason=Column("VARCHAR", "Why, as a fixed word such as truncated_record, empty_text, http_status."),
+    num_rejects=Column("BIGINT", "How many records were set aside for this reason."),
+    example=Column("VARCHAR", "One of them, as a place to look: a URL or file and offset.", volatile=True),
+)
+
+CAPTURES = _table(
+    "captures",
+    "One fetched resource: where it came from and where its bytes are.",
+    capture_id=Column("VARCHAR", "BLAKE2b-128 of crawl, url and payload digest, in hex."),
+    crawl=Column("VARCHAR", "Name of the crawl (one snapshot of one source)."),
+    url=Column("VARCHAR", "Address as requested; file#row for sources without addresses."),
+    host=Column("VARCHAR", "Host of the address, lower case; the source's name where there is no host."),
+    file=Column("VARCHAR", "WARC, WET, JSONL, Parquet or text file that holds the record."),
+    file_offset=Column("BIGINT", "Byte offset of the record in the (compressed) file, or the row number.", volatile=True),
+    status=Column("SMALLINT", "HTTP status; 200 for sources without HTTP."),
+    content_type=Column("VARCHAR", "Media type as sent, without parameters; NULL if none came."),
+    payload_digest=Column("VARCHAR", "BLAKE2b-128 of the payload bytes, in hex."),
+    num_bytes=Column("BIGINT", "Payload size in bytes."),
+    etag=Column("VARCHAR", "ETag header, for conditional requests on a later visit."),
+    last_modified=Column("VARCHAR", "Last-Modified header, for conditional requests on a later visit."),
+    fetched_at=Column("TIMESTAMPTZ", "When the resource was fetched (UTC); NULL if the source does not say.", volatile=True),
+)
+
+DOCUMENTS = _table(
+    "documents",
+    "Main text of a capture. Two captures with equal text give two rows with one id.",
+    id=ID,
+    capture_id=Column("VARCHAR", "Capture the text came from; joins to captures.capture_id."),
+    crawl=Column("VARCHAR", "Name of the crawl."),
+    url=Column("VARCHAR", "Address of the capture."),
+    host=Column("VARCHAR", "Host of the address: the domain by which metrics are split."),
+    title=Column("VARCHAR", "Title where the page gave one."),
+    language=Column("VARCHAR", "ISO 639 code of the most likely language; 'und' if undetermined."),
+    language_score=Column("FLOAT", "Confidence of the language, 0 to 1."),
+    extractor=Column("VARCHAR", "Engine that took the text out of the page: resiliparse, wet, plain."),
+    num_chars=Column("BIGINT", "Unicode code points of the text."),
+    num_bytes=Column("BIGINT", "UTF-8 bytes of the text."),
+    text=Column("VARCHAR", "The text, NFC, newline separated, never empty."),
+)
+
+NEAR_DUPLICATES = _table(
+    "near_duplicates",
+    "Pairs of documents found by MinHash and verified on their shingles. Policies over these pairs decide what goes.",
+    id_a=Column("VARCHAR", "Smaller document id of the pair."),
+    id_b=Column("VARCHAR", "Larger document id of the pair."),
+    jaccard=Column("FLOAT", "Exact Jaccard similarity of the two shingle sets, 0 to 1."),
+    containment=Column("FLOAT", "Shared shingles over those of the smaller set, 0 to 1."),
+    method=Column("VARCHAR", "Preset that proposed and verified the pair, e.g. fineweb."),
+)
+
+SIGNATURES = _table(
+    "signatures",
+    "MinHash band keys per document, kept so that a later crawl is compared with earlier ones without reading their text.",
+    id=ID,
+    method=Column("VARCHAR", "Preset: shingles, permutations, bands."),
+    bands=Column("UBIGINT[]", "One hash per band; equal hashes in one band make a candidate pair."),
+)
+
+CONTAMINATION = _table(
+    "contamination",
+    "Overlap of documents with items of evaluation sets.",
+    id=ID,
+    evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
+    item=Column("VARCHAR", "Item of the set."),
+    part=Column("VARCHAR", "question or answer."),
+    overlap=Column("FLOAT", "Share of the item's 13-grams found in the document, 0 to 1."),
+    matched_text=Column("VARCHAR", "Longest matching text, for a person to judge."),
+)
+
+PII_SPANS = _table(
+    "pii_spans",
+    "Personal data found in documents, as spans, so that text can be masked without being stored twice.",
+    id=ID,
+    kind=Column("VARCHAR", "email, public_ip, phone, payment_card, ..."),
+    start_char=Column("BIGINT", "First code point of the span."),
+    end_char=Column("BIGINT", "Code point after the span."),
+)
+
+RECIPES = _table(
+    "recipes",
+    "A recipe: thresholds over stored signals plus a duplicate policy. Each has a view recipe_<name>(id, kept, reason).",
+    recipe=Column("VARCHAR", "Name."),
+    definition=Column("VARCHAR", "The recipe as JSON."),
+    recipe_digest=Column("VARCHAR", "BLAKE2b-128 of the definition, in hex."),
+)
+
+RECIPE_COUNTS = _table(
+    "recipe_counts",
+    "What each rule of a recipe removes from the documents of the lake.",
+    recipe=Column("VARCHAR", "Name of the recipe."),
+    rule=Column("VARCHAR", "Rule, or 'kept' and 'all' for the totals."),
+    num_failing=Column("BIGINT", "Documents that fail this rule, whatever other rules say."),
+    num_removed=Column("BIGINT", "Documents whose first failing rule is this one; these add up."),
+    num_removed_bytes=Column("BIGINT", "UTF-8 bytes of the documents removed by it."),
+    alarm=Column("VARCHAR", "removes_nothing or removes_everything; NULL if neither."),
+)
+
+TOKENIZERS = _table(
+    "tokenizers",
+    "A byte-level BPE vocabulary.",
+    tokenizer_id=Column("VARCHAR", "BLAKE2b-128 of the vocabulary file, in hex."),
+    kind=Column("VARCHAR", "trained or gpt2."),
+    vocab_size=Column("BIGINT", "Entries, the end-of-document token included."),
+    end_of_document=Column("BIGINT", "Id of the token that closes a document."),
+    file=Column("VARCHAR", "tokenizer.json in the lake, relative to the lake."),
+    num_training_bytes=Column("BIGINT", "UTF-8 bytes the merges were learned on; 0 if loaded."),
+)
+
+TOKENS = _table(
+    "tokens",
+    "Token ids of each document, in rank order inside each file. The trainer reads these same Parquet files.",
+    tokenizer_id=Column("VARCHAR", "Vocabulary; joins to tokenizers.tokenizer_id."),
+    rank=Column("UBIGINT", "Keyed hash of the document id, uniform: the order in which data is used. A rung is a prefix of it."),
+    id=ID,
+    host=Column("VARCHAR", "Host of the first capture with this text."),
+    num_bytes=Column("BIGINT", "UTF-8 bytes the tokens stand for."),
+    num_tokens=Column("BIGINT", "Tokens, the closing end-of-document token included."),
+    tokens=Column("UINTEGER[]", "Token ids, closed by the end-of-document token."),
+)
+
+VALIDATION = _table(
+    "validation",
+    "Documents held out from training. Drawn once and then kept, so that losses stay comparable as data grows.",
+    validation_id=Column("VARCHAR", "Digest of the document ids of the set, in hex."),
+    id=ID,
+)
+
+RUNGS = _table(
+    "rungs",
+    "Nested amounts of training data: each rung is a prefix of the ladder's rank order.",
+    ladder_id=Column("VARCHAR", "Ladder: recipe, tokenizer, validation set and data, as a digest in hex."),
+    rung=Column("INTEGER", "Position in the ladder, 0 for the smallest."),
+    recipe=Column("VARCHAR", "Recipe that chose the documents."),
+    tokenizer_id=Column("VARCHAR", "Vocabulary."),
+    validation_id=Column("VARCHAR", "Validation set whose near-duplicates are kept out."),
+    num_tokens=Column("BIGINT", "Training tokens of the rung."),
+    rank_limit=Column("UBIGINT", "Largest rank the rung reads."),
+    num_documents=Column("BIGINT", "Documents the rung reads, the last perhaps in part."),
+    num_available_tokens=Column("BIGINT", "Training tokens the recipe leaves in all."),
+)
+
+RUNS = _table(
+    "runs",
+    "One training: one model, one seed, one ladder. A trunk at constant learning rate with a decayed branch per rung.",
+    run_id=Column("VARCHAR", "Digest of everything that decides the weights, in hex; never reused."),
+    ladder_id=Column("VARCHAR", "Ladder it trains on."),
+    model=Column("VARCHAR", "Name of the size, for people."),
+    num_params=Column("BIGINT", "Trainable parameters, embeddings included."),
+    num_params_non_embedding=Column("BIGINT", "Trainable parameters without the token embedding and output head."),
+    seed=Column("BIGINT", "Seed of the initial weights."),
+    config=Column("VARCHAR", "Model, optimizer and schedule as JSON."),
+    learning_rate=Column("DOUBLE", "Peak learning rate."),
+    batch_tokens=Column("BIGINT", "Tokens per step."),
+    context_tokens=Column("BIGINT", "Tokens per sequence."),
+    num_threads=Column("BIGINT", "CPU threads, which decide the bits of a CPU run."),
+    dtype=Column("VARCHAR", "float32 or bfloat16."),
+    device=Column("VARCHAR", "Device it ran on.", volatile=True),
+    torch_version=Column("VARCHAR", "Version of PyTorch."),
+    num_tokens=Column("BIGINT", "Tokens of the largest rung reached."),
+    train_tokens=Column("BIGINT", "Tokens processed by the trunk and all branches."),
+    train_flops=Column("DOUBLE", "Floating-point operations of the training steps: 6 N + 12 layers width context per token, N without embeddings plus head."),
+    tokens_per_second=Column("DOUBLE", "Training tokens per second.", volatile=True),
+    seconds=Column("DOUBLE", "Seconds of training.", volatile=True),
+    lake_snapshot=Column("BIGINT", "Snapshot of the lake whose data it read.", volatile=True),
+)
+
+CHECKPOINTS = _table(
+    "checkpoints",
+    "The decayed weights of a run at each rung.",
+    run_id=Column("VARCHAR", "Run."),
+    rung=Column("INTEGER", "Rung at which the learning rate reached zero."),
+    step=Column("BIGINT", "Optimizer steps on the path to these weights."),
+    num_tokens=Column("BIGINT", "Training tokens on the path to these weights."),
+    file=Column("VARCHAR", "safetensors file, relative to the lake."),
+    weights_digest=Column("VARCHAR", "BLAKE2b-128 of the file, in hex."),
+)
+
+METRICS = _table(
+    "metrics",
+    "Every measured value of a run, long form: one row per run, rung or step, split, domain and name.",
+    run_id=Column("VARCHAR", "Run."),
+    rung=Column("INTEGER", "Rung, NULL for values along the trunk."),
+    step=Column("BIGINT", "Optimizer steps so far."),
+    num_tokens=Column("BIGINT", "Training tokens so far: the D of a scaling law."),
+    split=Column("VARCHAR", "train or validation."),
+    validation_id=Column("VARCHAR", "Validation set; NULL for train. Only equal ids are comparable."),
+    domain=Column("VARCHAR", "'all', or the host."),
+    name=Column("VARCHAR", "loss_nats_per_token, bits_per_byte, gradient_norm, learning_rate."),
+    value=Column("DOUBLE", "The value."),
+    stderr=Column("DOUBLE", "Standard error over documents; NULL where it has none."),
+    num_items=Column("BIGINT", "Documents behind the value; NULL where it has none."),
+)
+
+LAWS = _table(
+    "laws",
+    "A fitted scaling law with its constants, intervals, residuals and what was left out.",
+    law_id=Column("VARCHAR", "Digest of form, points and estimator, in hex."),
+    ladder_id=Column("VARCHAR", "Ladder."),
+    form=Column("VARCHAR", "data_only: E + B/D^b at fixed N; chinchilla: E + A/N^a + B/D^b."),
+    metric=Column("VARCHAR", "Metric that was fitted, with its unit in the name."),
+    num_params=Column("BIGINT", "Model size of a data_only law; NULL for a joint law."),
+    max_num_tokens=Column("BIGINT", "Largest number of training tokens among the fitted points."),
+    constants=Column("VARCHAR", "JSON {constant: value}."),
+    intervals=Column("VARCHAR", "JSON {constant: [low, high]}, 90% bootstrap."),
+    residuals=Column("VARCHAR", "JSON list of {run_id, num_params, num_tokens, observed, fitted}."),
+    exclusions=Column("VARCHAR", "JSON list of {run_id, num_tokens, reason}."),
+    estimator=Column("VARCHAR", "Objective, starts and bootstrap, as JSON."),
+    objective=Column("DOUBLE", "Value of the objective at the fit."),
+    num_points=Column("BIGINT", "Points fitted."),
+)
+
+FORECASTS = _table(
+    "forecasts",
+    "A prediction registered before its rung was trained, and what came out.",
+    forecast_id=Column("VARCHAR", "Digest of law and target, in hex."),
+    law_id=Column("VARCHAR", "Law it was made with."),
+    ladder_id=Column("VARCHAR", "Ladder."),
+    rung=Column("INTEGER", "Target rung."),
+    num_params=Column("BIGINT", "Target model size."),
+    num_tokens=Column("BIGINT", "Target training tokens."),
+    metric=Column("VARCHAR", "Metric forecast."),
+    predicted=Column("DOUBLE", "Point forecast: mean over seeds."),
+    low=Column("DOUBLE", "Lower end of the interval."),
+    high=Column("DOUBLE", "Upper end of the interval."),
+    level=Column("DOUBLE", "Nominal coverage of the interval, e.g. 0.9."),
+    registered_at=Column("TIMESTAMPTZ", "When it was written (UTC).", volatile=True),
+    lake_snapshot=Column("BIGINT", "Snapshot of the lake it was made from.", volatile=True),
+    outcome=Column("DOUBLE", "Measured value, mean over seeds; NULL until the rung is trained."),
+    inside=Column("BOOLEAN", "Whether the outcome fell inside the interval; NULL until then."),
+    scored_at=Column("TIMESTAMPTZ", "When the outcome was written (UTC).", volatile=True),
+)
