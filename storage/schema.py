@@ -67,6 +67,17 @@ REJECTS = _table(
     example=Column("VARCHAR", "One of them, as a place to look: a URL or file and offset.", volatile=True),
 )
 
+CRAWL_FILES = _table(
+    "crawl_files",
+    "Files a crawl brought or found: what the documents stage reads.",
+    crawl=Column("VARCHAR", "Name of the crawl (one snapshot of one source)."),
+    source=Column("VARCHAR", "The source as the user wrote it, e.g. site:https://... or warc:GLOB."),
+    kind=Column("VARCHAR", "site, warc, wet, jsonl, parquet, text, wiki or cc."),
+    file=Column("VARCHAR", "Path or URL of the file."),
+    num_bytes=Column("BIGINT", "Size of the file in bytes.", volatile=True),
+    file_digest=Column("VARCHAR", "Identity of the content: BLAKE2b-128, or etag and size for remote files.", volatile=True),
+)
+
 CAPTURES = _table(
     "captures",
     "One fetched resource: where it came from and where its bytes are.",
@@ -157,6 +168,18 @@ RECIPE_COUNTS = _table(
     num_removed=Column("BIGINT", "Documents whose first failing rule is this one; these add up."),
     num_removed_bytes=Column("BIGINT", "UTF-8 bytes of the documents removed by it."),
     alarm=Column("VARCHAR", "removes_nothing or removes_everything; NULL if neither."),
+)
+
+STATISTICS = _table(
+    "statistics",
+    "Size of the data per recipe after each refresh that changed something; the history a refresh is compared with.",
+    recipe=Column("VARCHAR", "Recipe; 'all' for every document."),
+    num_captures=Column("BIGINT", "Captures in the lake."),
+    num_documents=Column("BIGINT", "Distinct documents the recipe keeps."),
+    num_bytes=Column("BIGINT", "UTF-8 bytes of their text."),
+    num_tokens=Column("BIGINT", "Their tokens; NULL before they are tokenized."),
+    num_hosts=Column("BIGINT", "Hosts they come from."),
+    lake_snapshot=Column("BIGINT", "Snapshot that was counted.", volatile=True),
 )
 
 TOKENIZERS = _table(
