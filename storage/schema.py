@@ -11,6 +11,8 @@ a wrong type name shows only when the table is made, which the first test does.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from storage.signals import SIGNALS
+
 SCHEMA_VERSION = 1
 """Raised when a table changes in a way that older code cannot read; a lake of a newer version is refused."""
 
@@ -37,7 +39,7 @@ PRODUCED_BY = Column("VARCHAR", "Key of the stage output that holds this row; jo
 ID = Column("VARCHAR", "Document id: BLAKE2b-128 of the text in hex, so equal texts have equal ids.")
 
 
-def _table(name: str, doc: str, **columns: Column) -> Table:
+def _table(name: str, doc: str, /, **columns: Column) -> Table:
     return Table(name, doc, {"produced_by": PRODUCED_BY, **columns})
 
 
@@ -224,6 +226,7 @@ RUNGS = _table(
     rank_limit=Column("UBIGINT", "Largest rank the rung reads."),
     num_documents=Column("BIGINT", "Documents the rung reads, the last perhaps in part."),
     num_available_tokens=Column("BIGINT", "Training tokens the recipe leaves in all."),
+    selection_file=Column("VARCHAR", "Parquet file in the lake that names the ladder's documents in rank order, relative to the lake."),
 )
 
 RUNS = _table(
@@ -245,7 +248,10 @@ RUNS = _table(
     torch_version=Column("VARCHAR", "Version of PyTorch."),
     num_tokens=Column("BIGINT", "Tokens of the largest rung reached."),
     train_tokens=Column("BIGINT", "Tokens processed by the trunk and all branches."),
-    train_flops=Column("DOUBLE", "Floating-point operations of the training steps: 6 N + 12 layers width context per token, N without embeddings plus head."),
+    train_flops=Column(
+        "DOUBLE",
+        "Floating-point operations of the training steps: 6 N + 12 layers width context per token, N without embeddings plus head.",
+    ),
     tokens_per_second=Column("DOUBLE", "Training tokens per second.", volatile=True),
     seconds=Column("DOUBLE", "Seconds of training.", volatile=True),
     lake_snapshot=Column("BIGINT", "Snapshot of the lake whose data it read.", volatile=True),
@@ -316,3 +322,22 @@ FORECASTS = _table(
     inside=Column("BOOLEAN", "Whether the outcome fell inside the interval; NULL until then."),
     scored_at=Column("TIMESTAMPTZ", "When the outcome was written (UTC).", volatile=True),
 )
+
+SIGNALS_TABLE = _table(
+    "signals",
+    "Raw values measured on each document, one column per signal; thresholds over them are recipes.",
+    id=ID,
+    **{name: Column(signal.type, signal.doc) for name, signal in SIGNALS.items()},
+)
+
+LAKE_INFO = Table(
+    "lake_info",
+    "One row about the lake itself.",
+    {
+        "schema_version": Column("INTEGER", "Version of these tables; code older than it refuses to open the lake."),
+        "created_at": Column("TIMESTAMPTZ", "When the lake was made (UTC).", volatile=True),
+    },
+)
+
+TABLES: Mapping[str, Table] = {table.name: table for table in list(globals().values()) if isinstance(table, Table)}
+"""Every table of the lake by name."""
