@@ -45,8 +45,11 @@ class Worker:
     env: dict[str, str]
 
 
-def settings(lake: Path, port: int, token: str, root: str) -> dict[str, str]:
-    """Environment of every service: this process's own, without another Prefect's addresses, plus the settings above."""
+def settings(lake: Path, port: int, token: str) -> dict[str, str]:
+    """Environment of every service: this process's own, without another Prefect's addresses, plus the settings above.
+
+    `lake` is the local folder of the lake's services; a lake on an object store keeps its own address in LADDER_LAKE.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
     loopback = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
     return {
@@ -54,8 +57,8 @@ def settings(lake: Path, port: int, token: str, root: str) -> dict[str, str]:
         **inherited,
         "NO_PROXY": loopback,
         "no_proxy": loopback,
-        "LADDER_LAKE": str(lake),
-        "LADDER_ROOT": root,
+        "LADDER_LAKE": remote if "://" in (remote := os.environ.get("LADDER_LAKE", "")) else str(lake),
+        "LADDER_ROOT": str(ROOT),
         "LADDER_SERVICES": token,
         "PREFECT_HOME": str(lake / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",

@@ -32,7 +32,7 @@ def register(lake: Path, current: State, pools: Sequence[str], echo: Echo) -> No
     api = Api(current.url)
     for pool in pools:
         api.set_pool(pool, description=_POOL_TEXTS.get(pool, ""))
-    digest = _digest(Path(current.root))
+    digest = _digest(environment.ROOT)
     if current.deployed != digest:
         echo("giving the server the deployments")
         _deploy(lake, current)
@@ -62,10 +62,10 @@ def tail(log: Path, num_lines: int = 15) -> str:
 
 
 def _deploy(lake: Path, current: State) -> None:
-    env = environment.settings(lake, current.port, current.token, current.root)
+    env = environment.settings(lake, current.port, current.token)
     del env["LADDER_ROOT"]  # left for each worker to fill in: the repository may lie elsewhere on another machine
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
-    done = subprocess.run(command, env=env, cwd=current.root, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=env, cwd=environment.ROOT, capture_output=True, text=True, check=False)
     log = state.log_file(lake, "deploy")
     log.write_text(done.stdout + done.stderr)
     if done.returncode != 0:

@@ -50,18 +50,15 @@ class Services:
     """Whether it runs until `down`."""
 
 
-def up(
-    lake: Path, *, pools: tuple[str, ...] = POOLS, port: int | None = None, root: Path = environment.ROOT, echo: Echo = print
-) -> Services:
+def up(lake: Path, *, pools: tuple[str, ...] = POOLS, port: int | None = None, echo: Echo = print) -> Services:
     """Start whatever does not run yet and return when the server answers and every worker is online.
 
     A second call reuses what runs, starts what died, and gives the server the deployments again if their code changed.
-    `root` is the folder with flows/ and deployments/prefect.yaml.
     Raises: ServiceError if a service does not start; its log is named.
     """
     lake = lake.resolve()
     with state.locked(lake):
-        current = ensure_server(lake, port, root, echo)
+        current = ensure_server(lake, port, echo)
         current.kept, current.workers = True, environment.workers(pools)
         registration.register(lake, current, pools, echo)
         _ensure_supervisor(current, lake)
@@ -83,7 +80,7 @@ def server(lake: Path, *, echo: Echo = print) -> Iterator[str]:
     me = processes.find(os.getpid())
     assert me is not None
     with state.locked(lake):
-        current = ensure_server(lake, None, environment.ROOT, echo)
+        current = ensure_server(lake, None, echo)
         current.users = [user for user in current.users if user.alive()] + [me]
         _ensure_supervisor(current, lake)
         state.write(lake, current)
@@ -118,9 +115,9 @@ def status(lake: Path) -> Services | None:
     return Services(url=current.url, ui=ui, pids=pids, healthy=Api(current.url).healthy(), kept=current.kept)
 
 
-def ensure_server(lake: Path, port: int | None, root: Path, echo: Echo) -> State:
+def ensure_server(lake: Path, port: int | None, echo: Echo) -> State:
     """The lake's record with a server that answers. The caller holds the lock and writes the record."""
-    current = state.read(lake) or State(token=uuid.uuid4().hex, port=port or _free_port(), root=str(root.resolve()))
+    current = state.read(lake) or State(token=uuid.uuid4().hex, port=port or _free_port())
     if current.alive("server"):
         if port is not None and port != current.port:
             raise ServiceError(f"the server of {lake} runs on port {current.port}, asked for was {port}; run `ladder down` first")
@@ -177,9 +174,9 @@ def _ensure_supervisor(current: State, lake: Path) -> None:
 
 
 def _spawn(lake: Path, current: State, name: str, arguments: list[str], env: dict[str, str]) -> None:
-    settings = {**environment.settings(lake, current.port, current.token, current.root), "LADDER_SERVICE": name, **env}
+    settings = {**environment.settings(lake, current.port, current.token), "LADDER_SERVICE": name, **env}
     command = [sys.executable, *arguments]
-    current.running[name] = processes.spawn(command, env=settings, log=state.log_file(lake, name), cwd=Path(current.root))
+    current.running[name] = processes.spawn(command, env=settings, log=state.log_file(lake, name), cwd=environment.ROOT)
 
 
 def _wait_healthy(lake: Path, current: State) -> None:

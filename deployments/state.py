@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deployments.environment import ROOT, Worker
+from deployments.environment import Worker
 from deployments.processes import Process
 
 
@@ -26,8 +26,6 @@ class State:
     """Marks every process of this family in its environment."""
     port: int
     """Port of the server on loopback."""
-    root: str = str(ROOT)
-    """Folder that holds flows/ and deployments/prefect.yaml."""
     kept: bool = False
     """True after `ladder up`: runs until `ladder down`. False: runs while one of `users` lives."""
     users: list[Process] = field(default_factory=list)
@@ -67,7 +65,6 @@ def read(lake: Path) -> State | None:
     return State(
         token=found["token"],
         port=found["port"],
-        root=found["root"],
         kept=found["kept"],
         users=[Process(**user) for user in found["users"]],
         workers=[Worker(**worker) for worker in found["workers"]],
