@@ -1,0 +1,178 @@
+"""law: fit scaling laws to measured losses, register a forecast for the next rung, and score forecasts whose rung has come in.
+
+A forecast is registered only while its rung has no measurement, and is never replaced: refitting with other code adds laws, not
+better-looking predictions. Its outcome is written into its own row later.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import ladder
+from flows.common import LOG, Plan, Planned, StageResult, code_of, markdown_table, open_lake, publish_markdown, require, settle
+from flows.settings import LawSettings
+from lm import law
+from storage import ledger
+from storage.digest import digest
+from storage.lake import Lake
+from storage.ledger import Output, Work
+
+POINTS = """
+    SELECT m.run_id, r.num_params, m.num_tokens, r.seed, m.value, m.validation_id, m.rung, m.produced_by
+    FROM metrics m JOIN runs r USING (run_id)
+    WHERE r.ladder_id = $ladder_id AND m.split = 'validation' AND m.domain = 'all' AND m.name = $metric
+      AND m.rung IS NOT NULL AND m.rung <= $max_rung
+    ORDER BY r.num_params, m.num_tokens, r.seed, m.run_id
+"""
+
+UNSCORED = """
+    SELECT f.forecast_id, f.low, f.high, avg(m.value) AS outcome, list(m.run_id ORDER BY m.run_id) AS run_ids
+    FROM forecasts f
+    JOIN runs r ON r.ladder_id = f.ladder_id AND r.num_params = f.num_params
+    JOIN metrics m ON m.run_id = r.run_id AND m.rung = f.rung AND m.name = f.metric AND m.split = 'validation' AND m.domain = 'all'
+    WHERE f.outcome IS NULL
+    GROUP BY f.forecast_id, f.low, f.high, f.num_seeds HAVING count(*) >= f.num_seeds
+    ORDER BY f.forecast_id
+"""
+
+FORECAST_CODE = ("lm.law.fitting", "lm.law.forecasting")
+
+
+def points(lake: Lake, settings: LawSettings) -> pa.Table:
+    """Losses at the rungs the fit may see."""
+    ladder_id = settings.ladder_id or ladder.newest(lake)
+    max_rung = settings.max_rung if settings.max_rung is not None else 2**31 - 1
+    return lake.query(POINTS, {"ladder_id": ladder_id, "metric": settings.metric, "max_rung": max_rung})
+
+
+def plan(lake: Lake, settings: LawSettings) -> Plan[pa.Table]:
+    """One unit: the laws over the rungs that are measured and that the fit may see."""
+    found = points(lake, settings)
+    if not found.num_rows:
+        return Plan("law", [])
+    ladder_id = settings.ladder_id or ladder.newest(lake)
+    top = max(found["rung"].to_pylist())
+    work = Work(
+        stage="law",
+        slot=f"{ladder_id[:16]}/{settings.metric}/to-rung-{top}",
+        parameters={name: value for name, value in settings.model_dump().items() if name not in ("ladder_id", "max_rung")},
+        code=code_of(*FORECAST_CODE),
+        inputs={
+            f"metrics/{run}/{rung}": key
+            for run, rung, key in zip(*(found[n].to_pylist() for n in ("run_id", "rung", "produced_by")), strict=True)
+        },
+    )
+    return Plan("law", [Planned(work, found)])
+
+
+@task(name="fit", cache_policy=NO_CACHE, persist_result=False, task_run_name="fit {work.slot}")
+def fit(work: Work, found: pa.Table, settings: LawSettings, ladder_id: str) -> list[Output]:
+    """The laws, and the forecasts of the next rung that are not registered yet."""
+    started = time.monotonic()
+    laws, skipped = law.fit_all(law.gather(found), seed=settings.seed, num_bootstrap=settings.num_bootstrap)
+    for form, reason in skipped.items():
+        LOG.info("  %s is not fitted: %s", form, reason)
+    rows = law.law_rows(laws, ladder_id=ladder_id, metric=settings.metric, curves=law.curve(laws, level=settings.level))
+    outputs = [Output(work=work, tables={"laws": pa.Table.from_pylist(rows, schema=None)}, seconds=time.monotonic() - started)]
+    with open_lake(read_only=True) as lake:
+        outputs += _forecasts(lake, laws, found, settings, ladder_id)
+    return outputs
+
+
+def _forecasts(lake: Lake, laws: Sequence[law.Law], found: pa.Table, settings: LawSettings, ladder_id: str) -> list[Output]:
+    target = max(found["rung"].to_pylist()) + 1
+    rung = lake.rows("SELECT num_tokens FROM rungs WHERE ladder_id = ? AND rung = ?", [ladder_id, target])
+    sizes = sorted(set(found["num_params"].to_pylist()))
+    return [
+        _forecast(lake, laws, size, rung[0][0], target, _seeds(found, size), settings, ladder_id)
+        for size in sizes
+        if rung and not _is_measured_or_registered(lake, ladder_id, target, size, settings.metric)
+    ]
+
+
+def _seeds(found: pa.Table, num_params: int) -> int:
+    return len({seed for seed, size in zip(found["seed"].to_pylist(), found["num_params"].to_pylist(), strict=True) if size == num_params})
+
+
+def _is_measured_or_registered(lake: Lake, ladder_id: str, rung: int, num_params: int, metric: str) -> bool:
+    measured = "SELECT 1 FROM metrics m JOIN runs r USING (run_id) WHERE r.ladder_id = ? AND m.rung = ? AND r.num_params = ? AND m.name = ?"
+    registered = "SELECT 1 FROM forecasts WHERE ladder_id = ? AND rung = ? AND num_params = ? AND metric = ?"
+    values = [ladder_id, rung, num_params, metric]
+    return bool(lake.rows(f"({measured} LIMIT 1) UNION ALL ({registered} LIMIT 1)", values * 2))
+
+
+def _forecast(
+    lake: Lake, laws: Sequence[law.Law], num_params: int, num_tokens: int, rung: int, num_seeds: int, settings: LawSettings, ladder_id: str
+) -> Output:
+    prediction = law.forecast(laws, num_params, num_tokens, settings.level, num_seeds=num_seeds)
+    row = law.forecast_row(prediction, ladder_id=ladder_id, rung=rung, metric=settings.metric)
+    row |= {"registered_at": datetime.now(UTC), "lake_snapshot": lake.snapshot_id()}
+    LOG.info(
+        "  forecast for %s parameters at %s tokens: %.4f [%.4f, %.4f]",
+        f"{num_params:,}",
+        f"{num_tokens:,}",
+        row["predicted"],
+        row["low"],
+        row["high"],
+    )
+    work = Work(
+        stage="forecast",
+        slot=f"{ladder_id[:16]}/{settings.metric}/{num_params}/rung-{rung}",
+        parameters={"level": settings.level, "num_seeds": num_seeds},
+        code=code_of(*FORECAST_CODE),
+        inputs={"law": prediction.law_id},
+    )
+    return Output(work=work, tables={"forecasts": pa.Table.from_pylist([row])})
+
+
+@task(name="score", cache_policy=NO_CACHE, persist_result=False)
+def score() -> int:
+    """Write the measured outcome into every forecast whose rung has been trained by all its seeds; how many were scored."""
+    with open_lake() as lake:
+        outputs = [_scored(*row) for row in lake.rows(UNSCORED)]
+        if outputs:
+            ledger.commit(lake, outputs)
+        return len(outputs)
+
+
+def _scored(forecast_id: str, low: float, high: float, outcome: float, run_ids: list[str]) -> Output:
+    inside = low <= outcome <= high
+    LOG.info("  outcome %.4f, forecast [%.4f, %.4f]: %s", outcome, low, high, "inside" if inside else "OUTSIDE the interval")
+    update = "UPDATE forecasts SET outcome = ?, inside = ?, scored_at = ? WHERE forecast_id = ? AND outcome IS NULL"
+    work = Work(stage="score", slot=forecast_id, parameters={}, code={}, inputs={"runs": digest(*run_ids)})
+    return Output(work=work, tables={}, updates=[(update, [outcome, inside, datetime.now(UTC), forecast_id])])
+
+
+@flow(name="law")
+def law_flow(settings: LawSettings = LawSettings()) -> StageResult:
+    """Fit laws, register forecasts for the next rung, and score those whose rung has been measured."""
+    with open_lake() as lake:
+        planned = plan(lake, settings)
+        require(planned.units, "validation metrics for this ladder", "ladder evaluate")
+        ladder_id = settings.ladder_id or ladder.newest(lake)
+
+        def produce(todo: Sequence[Planned[pa.Table]]) -> list[Output]:
+            return [output for unit in todo for output in fit(unit.work, unit.unit, settings, ladder_id)]
+
+        result = settle(lake, planned, produce)
+        if lake.rows(UNSCORED):
+            score()
+        publish_markdown("law", summary(lake, ladder_id), "Laws and forecasts")
+        return result
+
+
+def summary(lake: Lake, ladder_id: str) -> str:
+    """Laws and forecasts of a ladder as Markdown."""
+    laws = lake.query(
+        "SELECT form, num_params, constants, intervals, num_points FROM laws WHERE ladder_id = ? ORDER BY max_num_tokens, form, num_params",
+        [ladder_id],
+    )
+    forecasts = lake.query(
+        "SELECT num_params, num_tokens, predicted, low, high, outcome, inside, registered_at FROM forecasts WHERE ladder_id = ? ORDER BY num_params, rung",
+        [ladder_id],
+    )
+    return f"{markdown_table(laws)}\n\n{markdown_table(forecasts)}"

@@ -1,0 +1,53 @@
+"""Progress of long work, in the terminal and as a Prefect progress artifact.
+
+One line every few seconds, not a live bar: the lines of several processes, of a worker's log and of a CI log stay readable. The
+cost is a terminal without animation.
+"""
+
+import logging
+import time
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from flows.common import in_run
+
+LOG = logging.getLogger("ladder")
+SECONDS_BETWEEN = 5.0
+
+
+class Progress:
+    """Callable (done, total) that reports at most every few seconds, and always at the end."""
+
+    def __init__(self, title: str, unit: str, scale: float = 1.0) -> None:
+        """`scale` divides the counts for people, e.g. 1e6 with unit MB."""
+        self.title, self.unit, self.scale = title, unit, scale
+        self.started = time.monotonic()
+        self.reported = self.started
+        self.artifact: UUID | None = None
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Report `done` of `total` units; total 0 means unknown."""
+        now = time.monotonic()
+        if now - self.reported < SECONDS_BETWEEN and not (total and done >= total and now - self.started > SECONDS_BETWEEN):
+            return
+        self.reported = now
+        LOG.info("%s", self._line(done, total, now - self.started, note))
+        if total:
+            self._show(min(100.0, 100.0 * done / total))
+
+    def _line(self, done: int, total: int, seconds: float, note: str) -> str:
+        digits = 0 if self.scale == 1.0 else 1
+        amount = f"{done / self.scale:,.{digits}f}"
+        if total:
+            amount += f" of {total / self.scale:,.{digits}f}"
+        rate = done / self.scale / max(seconds, 1e-9)
+        return f"  {self.title}: {amount} {self.unit}, {rate:,.{digits}f}/s{', ' + note if note else ''}"
+
+    def _show(self, percent: float) -> None:
+        if not in_run():
+            return
+        if self.artifact is None:
+            self.artifact = create_progress_artifact(percent, description=self.title)
+        else:
+            update_progress_artifact(self.artifact, percent)

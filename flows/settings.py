@@ -1,0 +1,217 @@
+"""Parameters of every flow. The text under a field is its help in the web form and on the command line.
+
+All of them stand here, apart from the flows, so that the command line can build its options without importing Prefect.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class StageSettings(BaseModel):
+    """Base of all flow parameters: frozen, and a misspelt name fails before any work starts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class CrawlSettings(StageSettings):
+    """One source and how to read it."""
+
+    source: str
+    """What to crawl: site:https://..., warc:GLOB, wet:GLOB, jsonl:GLOB, parquet:GLOB, text:GLOB, wiki:GLOB or cc:CC-MAIN-YYYY-WW."""
+    max_pages: int = Field(10_000, ge=1)
+    """Sites: stop after this many pages."""
+    max_depth: int = Field(20, ge=0)
+    """Sites: links followed from the start page or a sitemap entry."""
+    delay_seconds: float = Field(1.0, ge=0)
+    """Sites: least time between two requests to one host; robots.txt may ask for more."""
+    num_concurrent: int = Field(8, ge=1)
+    """Sites: requests under way at once."""
+    obey_robots: bool = True
+    """Sites: follow robots.txt."""
+    proxy: str | None = None
+    """Sites: HTTP proxy for all requests."""
+    num_files: int | None = Field(None, ge=1)
+    """Common Crawl: number of files; a larger number contains a smaller one's files."""
+    fraction: float | None = Field(None, gt=0, le=1)
+    """Common Crawl: share of the files, instead of a number."""
+    seed: int = 0
+    """Sites and Common Crawl: seed of the hash that decides which pages or files come first."""
+    base_url: str = "https://data.commoncrawl.org/"
+    """Common Crawl: where its files are served."""
+    revisit: bool = False
+    """Ask a site that has been crawled for what is new since, with conditional requests."""
+
+
+class DocumentsSettings(StageSettings):
+    """How pages become text."""
+
+    extractor: str = "resiliparse"
+    """Engine that takes the main text out of HTML."""
+    max_page_bytes: int = Field(20_000_000, ge=1)
+    """Pages larger than this are set aside and counted."""
+
+
+class SignalsSettings(StageSettings):
+    """How documents are measured and compared."""
+
+    minhash_preset: str = "fineweb"
+    """MinHash preset: fineweb (14 bands x 8 rows, word 5-grams) or slimpajama (9 x 13, 13-character n-grams)."""
+    min_jaccard: float = Field(0.5, gt=0, le=1)
+    """Verified pairs below this similarity are not stored."""
+    num_threads: int = Field(2, ge=1)
+    """Threads of the kernels; the result does not depend on it."""
+
+
+class RecipeSettings(StageSettings):
+    """Which recipes to apply."""
+
+    recipes: list[str] = ["raw", "gopher", "fineweb", "slimpajama"]
+    """Names of recipes that come with dataladder, or paths of TOML files."""
+
+
+class TokensSettings(StageSettings):
+    """Vocabulary and validation set. Both are made once and then kept, so that results stay comparable as data grows."""
+
+    tokenizer: str = "train"
+    """'train' for a byte-level BPE learned on the lake's own text, or the path of a tokenizer.json or of GPT-2's vocab.bpe."""
+    vocab_size: int = Field(4096, ge=257)
+    """Entries of a trained vocabulary."""
+    training_bytes: int = Field(20_000_000, ge=1)
+    """UTF-8 bytes of text the vocabulary is learned on: the first by rank."""
+    validation_bytes: int = Field(400_000, ge=1)
+    """UTF-8 bytes of text held out for validation."""
+    validation_recipe: str = "gopher"
+    """Recipe the validation documents must pass; the same for all training recipes, so that they can be compared."""
+
+
+class LadderSettings(StageSettings):
+    """Nested amounts of training data for one recipe."""
+
+    recipe: str = "gopher"
+    """Recipe that chooses the documents."""
+    tokenizer: str | None = None
+    """Vocabulary by name, trained-SIZE or the name of its file; the newest if not said."""
+    first_rung_tokens: int = Field(65_536, ge=1)
+    """Training tokens of the smallest rung."""
+    num_rungs: int = Field(6, ge=1)
+    """Number of rungs."""
+    factor: float = Field(2.0, gt=1)
+    """Each rung has this many times the tokens of the one before."""
+    shrink_to_fit: bool = False
+    """Scale all rungs down together if the recipe leaves too few tokens, instead of stopping."""
+    max_validation_jaccard: float = Field(0.5, ge=0, le=1)
+    """Training documents at least this similar to a validation document are kept out."""
+
+
+class TrainSettings(StageSettings):
+    """One training: one size, one seed, up to one rung of one ladder."""
+
+    model: str = "d2w64"
+    """Size of the model, as depth and width."""
+    seed: int = 0
+    """Seed of the initial weights."""
+    ladder_id: str | None = None
+    """Ladder to train on; the newest if not said."""
+    max_rung: int | None = None
+    """Largest rung to train; all if not said. A later run with a larger one goes on where this one ended."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate; the size's own default if not said."""
+    batch_tokens: int = Field(2048, ge=1)
+    """Tokens per step."""
+    context_tokens: int = Field(128, ge=2)
+    """Tokens per sequence."""
+    num_threads: int = Field(1, ge=1)
+    """CPU threads; they decide the bits of a CPU run."""
+
+
+class SweepSettings(StageSettings):
+    """Sizes x seeds, each trained on all rungs as one trunk with a decayed branch per rung."""
+
+    models: list[str] = ["d2w64", "d4w128"]
+    """Sizes to train."""
+    seeds: list[int] = [0, 1]
+    """Seeds to train; two or more show the noise."""
+    ladder_id: str | None = None
+    """Ladder to train on; the newest if not said."""
+    max_rung: int | None = None
+    """Largest rung to train; all if not said."""
+    batch_tokens: int = Field(2048, ge=1)
+    """Tokens per step."""
+    launch: str = Field("deployment", pattern="^(deployment|here)$")
+    """'deployment' runs each training on the gpu work pool; 'here' runs them in child processes of this flow."""
+    num_parallel: int = Field(2, ge=1)
+    """'here' only: trainings side by side, one thread each."""
+    num_retries: int = Field(3, ge=0)
+    """Further tries for a training whose worker died; it goes on from its last checkpoint."""
+
+
+class EvaluateSettings(StageSettings):
+    """Which checkpoints to measure."""
+
+    ladder_id: str | None = None
+    """Ladder whose checkpoints are measured; the newest if not said."""
+    num_parallel: int = Field(2, ge=1)
+    """Checkpoints measured side by side, one thread each."""
+
+
+class LawSettings(StageSettings):
+    """What to fit and what to forecast."""
+
+    ladder_id: str | None = None
+    """Ladder whose runs are fitted; the newest if not said."""
+    metric: str = "loss_nats_per_token"
+    """Validation metric to fit."""
+    max_rung: int | None = None
+    """Largest rung the fit may see; all that are measured if not said."""
+    level: float = Field(0.9, gt=0, lt=1)
+    """Nominal coverage of intervals."""
+    num_bootstrap: int = Field(400, ge=10)
+    """Bootstrap samples."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+
+class ReportSettings(StageSettings):
+    """What the report is about."""
+
+    ladder_id: str | None = None
+    """Ladder to report on; the newest if not said."""
+    metric: str = "loss_nats_per_token"
+    """Metric of the curve."""
+
+
+class PipelineSettings(StageSettings):
+    """All stages for one source. Each stage's own settings have their own defaults."""
+
+    crawl: CrawlSettings
+    """What to crawl."""
+    documents: DocumentsSettings = DocumentsSettings()
+    """How pages become text."""
+    signals: SignalsSettings = SignalsSettings()
+    """How documents are measured and compared."""
+    recipe: RecipeSettings = RecipeSettings()
+    """Which recipes to apply."""
+    tokens: TokensSettings = TokensSettings()
+    """Vocabulary and validation set."""
+    ladder: LadderSettings = LadderSettings()
+    """Nested amounts of training data."""
+    sweep: SweepSettings = SweepSettings()
+    """Sizes and seeds."""
+    law: LawSettings = LawSettings()
+    """What to fit."""
+
+
+class RefreshSettings(StageSettings):
+    """Nightly: bring what is new from every source, process only that, and say what changed."""
+
+    sources: list[str] = []
+    """Sources to ask; all that were ever crawled into the lake if empty."""
+    documents: DocumentsSettings = DocumentsSettings()
+    """How pages become text."""
+    signals: SignalsSettings = SignalsSettings()
+    """How documents are measured and compared."""
+    recipe: RecipeSettings = RecipeSettings()
+    """Which recipes to apply."""
+    tokens: TokensSettings = TokensSettings()
+    """Vocabulary and validation set."""
+    ladder: LadderSettings = LadderSettings()
+    """Nested amounts of training data."""

@@ -1,0 +1,145 @@
+"""signals: raw values and MinHash band keys for every distinct text, then the verified near-duplicate pairs.
+
+Each distinct text is scored once, in the shard that brought it first. Near-duplicates are incremental: new texts are compared with
+each other and with the stored band keys of all earlier ones, and the result equals doing all at once.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.common import (
+    LOG,
+    Plan,
+    Planned,
+    StageResult,
+    code_of,
+    every_slot,
+    open_lake,
+    publish_markdown,
+    require,
+    settle,
+    stage_keys,
+    works_of,
+)
+from flows.progress import Progress
+from flows.settings import SignalsSettings
+from lm.corpus import minhash, near_duplicates
+from lm.corpus import signals as signal_kernels
+from storage.digest import digest
+from storage.lake import Lake
+from storage.ledger import Output, Work
+from storage.outputs import output_dir
+
+UNSCORED = """
+    SELECT id, min(text) AS text FROM documents
+    WHERE produced_by = ? AND id NOT IN (SELECT id FROM signals WHERE list_contains(?, produced_by))
+    GROUP BY id ORDER BY id
+"""
+"""Texts of one documents output that no output which stays has scored."""
+
+
+def plan(lake: Lake, settings: SignalsSettings) -> Plan[str]:
+    """One unit per output of the documents stage.
+
+    A text is scored in the first output that holds it. When that output is replaced by one without the text, another output that
+    holds it takes it over: its unit names the orphans among its inputs and so runs again.
+    """
+    code = code_of("lm.corpus.signals", "lm.corpus.minhash")
+    parameters = {"minhash_preset": settings.minhash_preset}
+    done = set(stage_keys(lake, "signals").values())
+    planned = []
+    for slot, key in stage_keys(lake, "documents").items():
+        work = Work(stage="signals", slot=slot.partition("/")[2], parameters=parameters, code=code, inputs={slot: key})
+        orphans = _orphans(lake, key) if work.key in done else []
+        if orphans:
+            work = replace(work, inputs={**work.inputs, "orphans": digest(*orphans)})
+        planned.append(Planned(work, key))
+    return Plan("signals", planned, owns=every_slot)
+
+
+def _orphans(lake: Lake, documents_key: str) -> list[str]:
+    rows = lake.rows(
+        "SELECT DISTINCT id FROM documents WHERE produced_by = ? AND id NOT IN (SELECT id FROM signals) ORDER BY id", [documents_key]
+    )
+    return [id for (id,) in rows]
+
+
+@task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure {work.slot}")
+def measure(work: Work, documents_key: str, staying: list[str], taken: set[str], settings: SignalsSettings) -> Output:
+    """Signals and band keys of the texts that one documents output brought first; adds their ids to `taken`."""
+    started = time.monotonic()
+    with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
+        texts = lake.query(UNSCORED, [documents_key, staying])
+        texts = texts.filter(pa.array([id not in taken for id in texts["id"].to_pylist()], pa.bool_()))
+        taken.update(texts["id"].to_pylist())
+        values = signal_kernels.compute(texts["text"], num_threads=settings.num_threads).add_column(0, "id", texts["id"])
+        bands = minhash.band_table(texts["id"], texts["text"], settings.minhash_preset, num_threads=settings.num_threads)
+        files = {
+            "signals": [out.write("signals", values)],
+            "signatures": [out.write("signatures", bands)],
+        }
+    return Output(work=work, files=files, seconds=time.monotonic() - started)
+
+
+def plan_pairs(lake: Lake, settings: SignalsSettings) -> Plan[list[str]]:
+    """Comparisons done so far with this code, and at most one to do: the signals outputs that none of them covers."""
+    code = code_of("lm.corpus.near_duplicates", "lm.corpus.minhash")
+    parameters = {"minhash_preset": settings.minhash_preset, "min_jaccard": settings.min_jaccard}
+    done = [work for work in works_of(lake, "near_duplicates") if work.parameters == parameters and work.code == code]
+    covered = {key for work in done for key in work.inputs.values()}
+    fresh = {slot: key for slot, key in stage_keys(lake, "signals").items() if key not in covered}
+    planned = [Planned(work, list[str]()) for work in done]
+    if fresh:
+        slot = f"{settings.minhash_preset}/{digest(*sorted(fresh.values()))[:16]}"
+        work = Work(stage="near_duplicates", slot=slot, parameters=parameters, code=code, inputs=fresh)
+        planned.append(Planned(work, sorted(fresh.values())))
+    return Plan("near_duplicates", planned, owns=every_slot)
+
+
+@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
+def compare(work: Work, fresh: list[str], settings: SignalsSettings) -> Output:
+    """Verified pairs in which at least one text is new."""
+    started = time.monotonic()
+    with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
+        new = lake.query("SELECT id, bands FROM signatures WHERE list_contains(?, produced_by) ORDER BY id", [fresh])
+        old = lake.query("SELECT id, bands FROM signatures WHERE NOT list_contains(?, produced_by) ORDER BY id", [fresh])
+        proposed = near_duplicates.propose(new, old if old.num_rows else None)
+        ids = pa.table({"id": pc.unique(pa.concat_arrays([*proposed["id_a"].chunks, *proposed["id_b"].chunks, pa.array([], pa.string())]))})
+        texts = lake.query("SELECT id, min(text) AS text FROM documents SEMI JOIN wanted USING (id) GROUP BY id ORDER BY id", wanted=ids)
+        pairs = near_duplicates.verify(proposed, texts, settings.minhash_preset, min_jaccard=settings.min_jaccard)
+        files = {"near_duplicates": [out.write("near_duplicates", pairs)]}
+    LOG.info(
+        "  compared %s new texts: %s pairs proposed, %s verified", f"{new.num_rows:,}", f"{proposed.num_rows:,}", f"{pairs.num_rows:,}"
+    )
+    return Output(work=work, files=files, seconds=time.monotonic() - started)
+
+
+@flow(name="signals")
+def signals_flow(settings: SignalsSettings = SignalsSettings()) -> list[StageResult]:
+    """Measure every text that has not been measured, and find its near-duplicates."""
+    with open_lake() as lake:
+        planned = plan(lake, settings)
+        require(planned.units, "documents", "ladder documents")
+
+        def produce(todo: Sequence[Planned[str]]) -> list[Output]:
+            replaced = {p.work.slot for p in todo}
+            staying = [key for slot, key in stage_keys(lake, "signals").items() if slot.partition("/")[2] not in replaced]
+            taken: set[str] = set()
+            progress = Progress("measure", "files")
+            return [_counted(measure(p.work, p.unit, staying, taken, settings), progress, n, len(todo)) for n, p in enumerate(todo)]
+
+        measured = settle(lake, planned, produce)
+        compared = settle(lake, plan_pairs(lake, settings), lambda todo: [compare(p.work, p.unit, settings) for p in todo])
+        publish_markdown("signals", f"{measured}\n\n{compared}", "Texts measured and compared")
+        return [measured, compared]
+
+
+def _counted(output: Output, progress: Progress, number: int, total: int) -> Output:
+    progress(number + 1, total)
+    return output

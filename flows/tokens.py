@@ -1,0 +1,201 @@
+"""tokens: a vocabulary, the validation set, and the token ids of every text in rank order.
+
+Vocabulary and validation set are drawn once and then pinned: a nightly refresh adds tokens but changes neither, so that losses of
+different nights stay comparable. Other settings make another vocabulary or set beside them.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.common import (
+    LOG,
+    Plan,
+    Planned,
+    StageResult,
+    code_of,
+    markdown_table,
+    open_lake,
+    pinned,
+    publish_markdown,
+    recipe_key,
+    require,
+    settle,
+    stage_keys,
+)
+from flows.progress import Progress
+from flows.settings import TokensSettings
+from lm.tokens import encode, rank, tokenizer, validation
+from lm.tokens.tokenizer import TokenizerInfo
+from storage.digest import file_digest
+from storage.lake import Lake
+from storage.ledger import Output, Work
+from storage.outputs import local_copy, output_dir, relative
+
+RANK_KEY = "dataladder"
+"""Key of the hash behind rank and validation draw. Another key would be another order of all data."""
+DOCUMENTS_PER_BATCH = 2_000
+
+TEXTS = """
+    SELECT id, min(host) AS host, min(text) AS text FROM documents
+    SEMI JOIN (SELECT id FROM signals WHERE produced_by = ?) USING (id) GROUP BY id ORDER BY id
+"""
+"""The distinct texts that one signals output brought first."""
+
+
+def tokenizer_name(settings: TokensSettings) -> str:
+    """Slot of a vocabulary: trained-<size>, or the name of its file."""
+    return f"trained-{settings.vocab_size}" if settings.tokenizer == "train" else Path(settings.tokenizer).name
+
+
+def plan_tokenizer(lake: Lake, settings: TokensSettings) -> Plan[None]:
+    """One unit: the vocabulary. A trained one is kept as data grows."""
+    name, inputs = tokenizer_name(settings), {}
+    parameters: dict[str, str | int] = {"kind": "file"}
+    if settings.tokenizer == "train":
+        parameters = {"kind": "trained", "vocab_size": settings.vocab_size, "training_bytes": settings.training_bytes}
+        parameters["recipe"] = settings.validation_recipe
+        inputs = {f"recipe/{settings.validation_recipe}": recipe_key(lake, settings.validation_recipe)}
+    else:
+        inputs = {name: file_digest(settings.tokenizer)}
+    work = Work(stage="tokenizer", slot=name, parameters=parameters, code=code_of("lm.tokens.tokenizer"), inputs=inputs)
+    return Plan("tokenizer", [Planned(pinned(lake, work) if settings.tokenizer == "train" else work, None)])
+
+
+def plan_validation(lake: Lake, settings: TokensSettings) -> Plan[None]:
+    """One unit: the validation set, kept as data grows."""
+    work = Work(
+        stage="validation",
+        slot=f"{settings.validation_recipe}-{settings.validation_bytes}",
+        parameters={"recipe": settings.validation_recipe, "bytes": settings.validation_bytes},
+        code=code_of("lm.tokens.validation"),
+        inputs={f"recipe/{settings.validation_recipe}": recipe_key(lake, settings.validation_recipe)},
+    )
+    return Plan("validation", [Planned(pinned(lake, work), None)])
+
+
+def plan(lake: Lake, settings: TokensSettings) -> Plan[str]:
+    """One unit per signals output: the token ids of the texts it brought first."""
+    name = tokenizer_name(settings)
+    rows = lake.rows(
+        "SELECT tokenizer_id, key FROM tokenizers JOIN stages ON produced_by = key WHERE stage = 'tokenizer' AND slot = ?", [name]
+    )
+    code = code_of("lm.tokens.encode")
+    units = [
+        Planned(
+            Work(
+                stage="tokens",
+                slot=f"{name}/{slot.partition('/')[2]}",
+                parameters={"rank_key": RANK_KEY},
+                code=code,
+                inputs={slot: key, "tokenizer": rows[0][0]},
+            ),
+            key,
+        )
+        for slot, key in stage_keys(lake, "signals").items()
+        if rows
+    ]
+    return Plan("tokens", units, owns=lambda slot: slot.startswith(f"{name}/"))
+
+
+def kept_by_rank(lake: Lake, recipe: str) -> pa.Table:
+    """Ids and sizes of the documents a recipe keeps, in rank order."""
+    kept = lake.query(f'SELECT id, num_bytes FROM "recipe_{recipe}" WHERE kept ORDER BY id')
+    return kept.take(pa.array(np.lexsort((kept["id"].to_numpy(zero_copy_only=False), rank.rank(kept["id"].to_pylist(), RANK_KEY)))))
+
+
+@task(name="vocabulary", cache_policy=NO_CACHE, persist_result=False, task_run_name="vocabulary {work.slot}")
+def make_tokenizer(work: Work, settings: TokensSettings) -> Output:
+    """Train a vocabulary on the first texts by rank, or bring one from a file into the lake."""
+    started = time.monotonic()
+    with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
+        target = out.path / "tokenizer.json"
+        if settings.tokenizer == "train":
+            info = tokenizer.train(_training_texts(lake, settings), settings.vocab_size, target)
+        else:
+            info = tokenizer.import_vocabulary(settings.tokenizer, target)
+        file = relative(lake, out.publish("tokenizer.json"))
+    LOG.info("  vocabulary of %s entries", f"{info.vocab_size:,}")
+    return Output(work=work, tables={"tokenizers": _tokenizer_row(info, file)}, seconds=time.monotonic() - started)
+
+
+def _training_texts(lake: Lake, settings: TokensSettings) -> Iterator[str]:
+    kept = kept_by_rank(lake, settings.validation_recipe)
+    within = int(np.searchsorted(np.cumsum(kept["num_bytes"].to_numpy()), settings.training_bytes, side="left")) + 1
+    wanted = kept["id"].to_pylist()[:within]
+    for start in range(0, len(wanted), DOCUMENTS_PER_BATCH):
+        batch = wanted[start : start + DOCUMENTS_PER_BATCH]
+        yield from (
+            text for (text,) in lake.rows("SELECT min(text) FROM documents WHERE list_contains(?, id) GROUP BY id ORDER BY id", [batch])
+        )
+
+
+def _tokenizer_row(info: TokenizerInfo, file: str) -> pa.Table:
+    row = {name: getattr(info, name) for name in ("tokenizer_id", "kind", "vocab_size", "end_of_document", "num_training_bytes")}
+    return pa.Table.from_pylist([{**row, "file": file}])
+
+
+@task(name="draw validation", cache_policy=NO_CACHE, persist_result=False)
+def draw_validation(work: Work, settings: TokensSettings) -> Output:
+    """Documents held out from training, drawn by a hash of their ids."""
+    with open_lake(read_only=True) as lake:
+        kept = kept_by_rank(lake, settings.validation_recipe)
+    drawn = validation.draw(kept["id"].to_pylist(), kept["num_bytes"].to_pylist(), key=RANK_KEY, max_bytes=settings.validation_bytes)
+    LOG.info("  validation set of %s documents, %.2f MB", f"{len(drawn.ids):,}", drawn.num_bytes / 1e6)
+    rows = pa.table({"validation_id": [drawn.validation_id] * len(drawn.ids), "id": drawn.ids})
+    return Output(work=work, tables={"validation": rows})
+
+
+@task(name="encode", cache_policy=NO_CACHE, persist_result=False, task_run_name="encode {work.slot}")
+def encode_texts(work: Work, signals_key: str, settings: TokensSettings) -> Output:
+    """Token ids of the texts that one signals output brought first."""
+    started = time.monotonic()
+    with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
+        row = lake.rows(
+            "SELECT t.file FROM tokenizers t JOIN stages s ON t.produced_by = s.key WHERE s.slot = ?", [tokenizer_name(settings)]
+        )
+        loaded = tokenizer.load(local_copy(lake, row[0][0]))
+        with lake.connection() as connection:
+            texts = connection.execute(TEXTS, [signals_key]).to_arrow_reader(DOCUMENTS_PER_BATCH)
+            result = encode.write_tokens(
+                texts, loaded, rank_key=RANK_KEY, tokenizer_id=loaded.tokenizer_id, produced_by=work.key, out_dir=out.path, num_threads=2
+            )
+        files = {"tokens": [out.publish(Path(file).name) for file in result.files]}
+    return Output(work=work, files=files, seconds=time.monotonic() - started)
+
+
+@flow(name="tokens")
+def tokens_flow(settings: TokensSettings = TokensSettings()) -> list[StageResult]:
+    """Make the vocabulary and the validation set once, and encode every text that has not been encoded."""
+    with open_lake() as lake:
+        require(
+            lake.rows("SELECT 1 FROM recipes WHERE recipe = ?", [settings.validation_recipe]),
+            f"recipe {settings.validation_recipe}",
+            "ladder recipe",
+        )
+        made = settle(lake, plan_tokenizer(lake, settings), lambda todo: [make_tokenizer(p.work, settings) for p in todo])
+        drawn = settle(lake, plan_validation(lake, settings), lambda todo: [draw_validation(p.work, settings) for p in todo])
+
+        def produce(todo: Sequence[Planned[str]]) -> list[Output]:
+            progress = Progress("encode", "files")
+            return [_counted(encode_texts(p.work, p.unit, settings), progress, number, len(todo)) for number, p in enumerate(todo)]
+
+        encoded = settle(lake, plan(lake, settings), produce)
+        publish_markdown("tokens", markdown_table(lake.query(FERTILITY)), "Tokens by host")
+        return [made, drawn, encoded]
+
+
+FERTILITY = """
+    SELECT host, count(*) AS documents, sum(num_tokens)::BIGINT AS tokens, sum(num_bytes) / sum(num_tokens) AS bytes_per_token
+    FROM tokens GROUP BY host ORDER BY tokens DESC LIMIT 20
+"""
+
+
+def _counted(output: Output, progress: Callable[[int, int], None], number: int, total: int) -> Output:
+    progress(number + 1, total)
+    return output

@@ -1,0 +1,115 @@
+"""train: one model, one seed, one ladder, on the machine where a worker of the gpu pool runs it.
+
+A trunk at constant learning rate with a decayed branch per rung. A training that was killed goes on from its last checkpoint, and one that
+ended at a smaller rung goes on from there; the lake shows a run only when the rungs that were asked for are complete.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import ladder
+from flows.common import LOG, MissingInputError, Plan, Planned, StageResult, open_lake, publish_markdown, settle
+from flows.progress import Progress
+from flows.settings import TrainSettings
+from lm.models.config import preset
+from lm.tokens.selection import TokenData
+from lm.training import TrainConfig, TrunkResult, defaults, run_id, train_trunk
+from lm.training.config import TRAINER_VERSION
+from storage.lake import Lake
+from storage.ledger import Output, Work
+from storage.outputs import OutputDir, home, local_copy, output_dir, relative
+from storage.settings import is_remote
+
+
+def plan(lake: Lake, settings: TrainSettings) -> Plan[TrainConfig]:
+    """One unit: the run, up to the rung asked for or, if it has been trained further, to that one."""
+    ladder_id = settings.ladder_id or ladder.newest(lake)
+    rungs = _rung_tokens(lake, ladder_id)
+    config = config_of(lake, settings, ladder_id)
+    name = run_id(config, ladder_id)
+    reached = lake.value("SELECT max(rung) FROM checkpoints WHERE run_id = ?", [name])
+    top = max(len(rungs) - 1 if settings.max_rung is None else settings.max_rung, -1 if reached is None else reached)
+    work = Work(
+        stage="runs",
+        slot=name,
+        parameters={"config": json.loads(config.to_json()), "rungs": rungs[: top + 1]},
+        code={"trainer": TRAINER_VERSION},
+        inputs={"ladder": ladder_id},
+    )
+    return Plan("runs", [Planned(work, config)])
+
+
+def _rung_tokens(lake: Lake, ladder_id: str) -> list[int]:
+    rungs = [tokens for (tokens,) in lake.rows("SELECT num_tokens FROM rungs WHERE ladder_id = ? ORDER BY rung", [ladder_id])]
+    if not rungs:
+        raise MissingInputError(f"The lake has no ladder {ladder_id!r}. Run `ladder rungs` first.")
+    return rungs
+
+
+def config_of(lake: Lake, settings: TrainSettings, ladder_id: str) -> TrainConfig:
+    """Everything that decides the weights: what is asked for, with the measured defaults for the rest."""
+    vocab_size = lake.value("SELECT any_value(vocab_size) FROM tokenizers SEMI JOIN rungs USING (tokenizer_id) WHERE ladder_id = ?", [ladder_id])
+    model = preset(settings.model, vocab_size=vocab_size, context_tokens=settings.context_tokens)
+    return defaults(
+        model, seed=settings.seed, batch_tokens=settings.batch_tokens, learning_rate=settings.learning_rate, num_threads=settings.num_threads
+    )
+
+
+def token_data(lake: Lake, ladder_id: str) -> TokenData:
+    """Local files that hold the tokens of a ladder, and its selection."""
+    tokenizer_id, selection = lake.rows("SELECT any_value(tokenizer_id), any_value(selection_file) FROM rungs WHERE ladder_id = ?", [ladder_id])[0]
+    keys = [key for (key,) in lake.rows("SELECT DISTINCT produced_by FROM tokens WHERE tokenizer_id = ? ORDER BY 1", [tokenizer_id])]
+    files = tuple(local_copy(lake, file) for file in lake.list_data_files("tokens", keys))
+    return TokenData(files=files, selection=local_copy(lake, selection))
+
+
+@task(name="train", cache_policy=NO_CACHE, persist_result=False, task_run_name="train {work.slot}")
+def train(work: Work, config: TrainConfig, ladder_id: str) -> Output:
+    """Train one trunk with its decayed branches; goes on where an earlier attempt ended."""
+    started = time.monotonic()
+    with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
+        progress = Progress(f"train {config.model.name} seed {config.seed}", "tokens")
+        result = train_trunk(
+            config,
+            token_data(lake, ladder_id),
+            work.parameters["rungs"],
+            home(lake) / "runs" / work.slot,
+            ladder_id=ladder_id,
+            on_progress=lambda p: progress(p.num_tokens_done, p.num_tokens_total, f"loss {p.loss_nats_per_token:.3f} on {p.path}"),
+        )
+        tables = {
+            "runs": pa.Table.from_pylist([{**result.run_row(), "lake_snapshot": lake.snapshot_id()}]),
+            "checkpoints": _checkpoint_rows(lake, out, result),
+            "metrics": pq.read_table(result.metrics_file),
+        }
+    return Output(work=work, tables=tables, seconds=time.monotonic() - started)
+
+
+def _checkpoint_rows(lake: Lake, out: OutputDir, result: TrunkResult) -> pa.Table:
+    return pa.Table.from_pylist([{**row, "file": _kept(lake, out, row["file"])} for row in result.checkpoint_rows()])
+
+
+def _kept(lake: Lake, out: OutputDir, file: str) -> str:
+    """Where the weights stay: beside the run on a disk, in the lake's data where that is on an object store."""
+    if not is_remote(lake.settings.data_path):
+        return relative(lake, file)
+    (out.path / Path(file).name).write_bytes(Path(file).read_bytes())
+    return relative(lake, out.publish(Path(file).name))
+
+
+@flow(name="train", flow_run_name="train {settings.model} seed {settings.seed}")
+def train_flow(settings: TrainSettings = TrainSettings()) -> StageResult:
+    """Train one model with one seed up to a rung, with a decayed checkpoint at every rung."""
+    with open_lake() as lake:
+        ladder_id = settings.ladder_id or ladder.newest(lake)
+        planned = plan(lake, settings)
+        result = settle(lake, planned, lambda todo: [train(unit.work, unit.unit, ladder_id) for unit in todo])
+        publish_markdown("train", f"`{planned.units[0].work.slot}`: {result}", "Run")
+        LOG.debug("%s", result)
+        return result
