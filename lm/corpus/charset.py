@@ -1,0 +1,109 @@
+"""Bytes to text: which character encoding a page is in.
+
+The choice follows browsers (byte order mark, then HTTP header, then <meta>, then the content) with one difference: what a page
+says is believed only if its bytes agree. Bytes that are valid UTF-8 with many multi-byte characters are UTF-8 whatever the header
+says, since that does not happen by accident in another encoding. National subsets are read as their supersets (gb2312 and gbk as
+gb18030, big5 as big5-hkscs, shift_jis as cp932), as browsers do. The cost: a strict trial decode per candidate.
+"""
+
+import codecs
+import re
+
+from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+
+MAX_REPLACED_SHARE = 0.05
+"""Above this share of undecodable characters a page is no text in any encoding we know."""
+_SURE_MULTIBYTE = 8
+"""So many valid multi-byte UTF-8 sequences, and none invalid, prove UTF-8."""
+_META = re.compile(rb"""<(?:meta|\?xml)[^>]{0,400}?(?:charset|encoding)\s*=\s*["']?\s*([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
+_PARAMETER = re.compile(r"""charset\s*=\s*["']?\s*([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
+_MULTIBYTE = re.compile(rb"[\xc2-\xf4][\x80-\xbf]")
+_SUPERSETS = {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "utf-16-le": "utf-16-le",
+    "hz": "hz",
+}
+_NOT_MAPPED = {"hz-gb-2312": "hz", "hz": "hz", "utf-32": "utf-32", "utf-16be": "utf-16-be", "utf-16le": "utf-16-le"}
+_MARKS = [
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+]
+
+
+def decode(payload: bytes, content_type: str | None = None) -> str | None:
+    """The text of a page, or None if no encoding fits. Undecodable bytes of a page that mostly fits become U+FFFD."""
+    for mark, codec in _MARKS:
+        if payload.startswith(mark):
+            return _decode(payload[len(mark) :], codec)[0]
+    best, fewest = None, MAX_REPLACED_SHARE
+    for codec in _candidates(payload, content_type):
+        text, share = _decode(payload, codec)
+        if share == 0:
+            return text
+        if share < fewest:
+            best, fewest = text, share
+    return best
+
+
+def _candidates(payload: bytes, content_type: str | None) -> list[str]:
+    """Codecs to try, most believed first."""
+    if (wide := _without_mark(payload)) is not None:
+        return [wide]
+    declared = [codec for label in _declared(payload, content_type) if (codec := _codec(label))]
+    if b"\x1b$" in payload[:65536]:
+        declared.append("iso2022_jp")
+    sure = len(_MULTIBYTE.findall(payload[:65536])) >= _SURE_MULTIBYTE
+    guessed = [] if declared and not sure and declared[0] != "cp1252" else ["utf-8"]
+    tries = [*guessed, *declared, "utf-8"]
+    if _needs_detection(payload, tries):
+        found = detect_encoding(payload) or "utf-8"
+        tries.append(_SUPERSETS.get(found, found))
+    return list(dict.fromkeys([*tries, "cp1252"]))
+
+
+def _needs_detection(payload: bytes, tries: list[str]) -> bool:
+    """Looking at the content costs most, so it waits until everything declared has failed."""
+    return all(_decode(payload[:65536], codec)[1] > 0 for codec in dict.fromkeys(tries))
+
+
+def _declared(payload: bytes, content_type: str | None) -> list[str]:
+    """Labels from the header and from <meta> or the XML declaration, in this order."""
+    header = _PARAMETER.search(content_type or "")
+    meta = _META.search(payload[:4096])
+    return [label for label in (header and header.group(1), meta and meta.group(1).decode("ascii")) if label]
+
+
+def _codec(label: str) -> str | None:
+    """Python's codec for a label of the web, widened to its superset; None if unknown."""
+    label = label.strip().lower()
+    if label in _NOT_MAPPED:
+        # A page whose <meta> could be read as ASCII is not in a two-byte encoding, whatever it says (WHATWG, prescan).
+        return "hz" if _NOT_MAPPED[label] == "hz" else "utf-8"
+    codec = map_encoding_to_html5(label, fallback_utf8=False)
+    if codec is None or codec.startswith("utf-16"):
+        return None if codec is None else "utf-8"
+    return _SUPERSETS.get(codec, codec)
+
+
+def _without_mark(payload: bytes) -> str | None:
+    """UTF-16 without a byte order mark shows as NULs at every second byte of the markup."""
+    head = payload[:1024]
+    if len(head) < 8 or head.count(0) * 5 < len(head):
+        return None
+    return "utf-16-le" if head[1::2].count(0) > head[0::2].count(0) else "utf-16-be"
+
+
+def _decode(payload: bytes, codec: str) -> tuple[str, float]:
+    """The text and the share of characters that could not be decoded; a character cut off at the end is left out."""
+    try:
+        return codecs.getincrementaldecoder(codec)("strict").decode(payload), 0.0
+    except UnicodeError:
+        text = codecs.getincrementaldecoder(codec)("replace").decode(payload)
+    return text, text.count("\ufffd") / max(1, len(text))
