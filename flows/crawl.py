@@ -124,7 +124,8 @@ def _sealed_files(lake: Lake, result: CrawlResult) -> list[SourceFile]:
         return []
     pages = file_digest(result.visits_file)
     return [
-        SourceFile(relative(lake, file), Path(file).stat().st_size, digest(pages, str(number))) for number, file in enumerate(result.warc_files)
+        SourceFile(relative(lake, file), Path(file).stat().st_size, digest(pages, str(number)))
+        for number, file in enumerate(result.warc_files)
     ]
 
 

@@ -5,7 +5,6 @@ Captures are indexed in the same pass that extracts their text, because reading 
 
 from collections.abc import Mapping, Sequence
 
-from lm.corpus.documents import ExtractionOptions
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
@@ -15,10 +14,12 @@ from flows.processes import processes
 from flows.progress import Progress
 from flows.settings import DocumentsSettings, StageSettings
 from lm.corpus import documents
+from lm.corpus.documents import ExtractionOptions
 from lm.corpus.sources import SourceFile
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import absolute, output_dir
+from storage.settings import is_remote
 
 
 class Shard(StageSettings):
@@ -57,6 +58,7 @@ def extract(shard: Shard, work: Work, settings: DocumentsSettings) -> Output:
         result = documents.extract_shard(
             SourceFile(absolute(lake, shard.file), shard.num_bytes, shard.file_digest),
             name=shard.file,
+            storage_options=lake.settings.s3fs_options() if is_remote(shard.file) else None,
             crawl=shard.crawl,
             kind=shard.kind,
             options=ExtractionOptions(**settings.model_dump()),
@@ -85,17 +87,15 @@ def documents_flow(settings: DocumentsSettings = DocumentsSettings()) -> StageRe
         return result
 
 
+LANGUAGES = """
+    SELECT language, count(*) AS documents, count(DISTINCT id) AS distinct_texts, round(sum(num_bytes) / 1e6, 1) AS megabytes
+    FROM documents GROUP BY language ORDER BY documents DESC LIMIT 20
+"""
+SET_ASIDE = (
+    "SELECT reason, sum(num_rejects)::BIGINT AS records FROM rejects WHERE stage = 'documents' GROUP BY reason ORDER BY records DESC"
+)
+
+
 def summary(lake: Lake, result: StageResult) -> str:
     """Documents by language and what was set aside, as Markdown."""
-    languages = markdown_table(
-        lake.query(
-            "SELECT language, count(*) AS documents, count(DISTINCT id) AS distinct_texts, round(sum(num_bytes) / 1e6, 1) AS megabytes "
-            "FROM documents GROUP BY language ORDER BY documents DESC LIMIT 20"
-        )
-    )
-    rejects = markdown_table(
-        lake.query(
-            "SELECT reason, sum(num_rejects)::BIGINT AS records FROM rejects WHERE stage = 'documents' GROUP BY reason ORDER BY records DESC"
-        )
-    )
-    return f"{result}\n\n{languages}\n\nSet aside:\n\n{rejects}"
+    return f"{result}\n\n{markdown_table(lake.query(LANGUAGES))}\n\nSet aside:\n\n{markdown_table(lake.query(SET_ASIDE))}"

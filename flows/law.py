@@ -165,14 +165,15 @@ def law_flow(settings: LawSettings = LawSettings()) -> StageResult:
         return result
 
 
+LAWS = """
+    SELECT form, num_params, constants, intervals, num_points FROM laws WHERE ladder_id = ? ORDER BY max_num_tokens, form, num_params
+"""
+FORECASTS = """
+    SELECT num_params, num_tokens, predicted, low, high, outcome, inside, registered_at FROM forecasts WHERE ladder_id = ?
+    ORDER BY num_params, rung
+"""
+
+
 def summary(lake: Lake, ladder_id: str) -> str:
     """Laws and forecasts of a ladder as Markdown."""
-    laws = lake.query(
-        "SELECT form, num_params, constants, intervals, num_points FROM laws WHERE ladder_id = ? ORDER BY max_num_tokens, form, num_params",
-        [ladder_id],
-    )
-    forecasts = lake.query(
-        "SELECT num_params, num_tokens, predicted, low, high, outcome, inside, registered_at FROM forecasts WHERE ladder_id = ? ORDER BY num_params, rung",
-        [ladder_id],
-    )
-    return f"{markdown_table(laws)}\n\n{markdown_table(forecasts)}"
+    return "\n\n".join(markdown_table(lake.query(sql, [ladder_id])) for sql in (LAWS, FORECASTS))

@@ -10,6 +10,7 @@ from typing import Any
 from prefect.task_runners import ProcessPoolTaskRunner
 
 PR_SET_PDEATHSIG = 1
+TERMINAL = "ladder-terminal"
 
 
 def die_with_parent() -> None:
@@ -21,9 +22,10 @@ def die_with_parent() -> None:
 def log_to_terminal() -> None:
     """Print the lines of the `ladder` logger, unless something already does."""
     logger = logging.getLogger("ladder")
-    if logger.handlers or os.environ.get("LADDER_QUIET"):
+    if any(handler.name == TERMINAL for handler in logger.handlers) or os.environ.get("LADDER_QUIET"):
         return
     handler = logging.StreamHandler(sys.stderr)
+    handler.name = TERMINAL
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

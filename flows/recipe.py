@@ -4,8 +4,6 @@ Nothing is recomputed from text: a new recipe or a changed threshold costs one q
 that removes nothing or everything raises an alarm.
 """
 
-
-
 from lm.corpus.recipes import Recipe
 
 from flows.common import Planned, code_of, stage_keys

@@ -54,16 +54,24 @@ def _rung_tokens(lake: Lake, ladder_id: str) -> list[int]:
 
 def config_of(lake: Lake, settings: TrainSettings, ladder_id: str) -> TrainConfig:
     """Everything that decides the weights: what is asked for, with the measured defaults for the rest."""
-    vocab_size = lake.value("SELECT any_value(vocab_size) FROM tokenizers SEMI JOIN rungs USING (tokenizer_id) WHERE ladder_id = ?", [ladder_id])
+    vocab_size = lake.value(
+        "SELECT any_value(vocab_size) FROM tokenizers SEMI JOIN rungs USING (tokenizer_id) WHERE ladder_id = ?", [ladder_id]
+    )
     model = preset(settings.model, vocab_size=vocab_size, context_tokens=settings.context_tokens)
     return defaults(
-        model, seed=settings.seed, batch_tokens=settings.batch_tokens, learning_rate=settings.learning_rate, num_threads=settings.num_threads
+        model,
+        seed=settings.seed,
+        batch_tokens=settings.batch_tokens,
+        learning_rate=settings.learning_rate,
+        num_threads=settings.num_threads,
     )
 
 
 def token_data(lake: Lake, ladder_id: str) -> TokenData:
     """Local files that hold the tokens of a ladder, and its selection."""
-    tokenizer_id, selection = lake.rows("SELECT any_value(tokenizer_id), any_value(selection_file) FROM rungs WHERE ladder_id = ?", [ladder_id])[0]
+    tokenizer_id, selection = lake.rows(
+        "SELECT any_value(tokenizer_id), any_value(selection_file) FROM rungs WHERE ladder_id = ?", [ladder_id]
+    )[0]
     keys = [key for (key,) in lake.rows("SELECT DISTINCT produced_by FROM tokens WHERE tokenizer_id = ? ORDER BY 1", [tokenizer_id])]
     files = tuple(local_copy(lake, file) for file in lake.list_data_files("tokens", keys))
     return TokenData(files=files, selection=local_copy(lake, selection))

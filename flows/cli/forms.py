@@ -1,46 +1,73 @@
-"""Turn a settings model into command-line options: one source for the web form, the command's help and the check."""
+"""Turn a settings model into command-line options: one source for the web form, the command's help and the check.
+
+A model inside a model gives options with its name in front: `ladder pipeline --ladder-num-rungs 5`.
+"""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 Model = TypeVar("Model", bound=BaseModel)
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
-def option_parameters(model: type[BaseModel], positional: str | None = None) -> list[inspect.Parameter]:
-    """One keyword parameter per field, typed and documented for Typer; `positional` names the one that comes as an argument."""
-    return [_parameter(name, field, name == positional) for name, field in model.model_fields.items()]
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Option names and fields of a model, models inside it included."""
+    for name, field in model.model_fields.items():
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+            yield from fields(field.annotation, f"{prefix}{name}_")
+        else:
+            yield prefix + name, field
 
 
-def _parameter(name: str, field: Any, is_argument: bool) -> inspect.Parameter:
+def parameter(name: str, field: FieldInfo, is_argument: bool) -> inspect.Parameter:
+    """One field as a parameter that Typer understands."""
     kind = typer.Argument if is_argument else typer.Option
-    declared = Annotated[field.annotation, kind(help=field.description)]
     default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=declared)
+    return inspect.Parameter(name, KEYWORD, default=default, annotation=Annotated[field.annotation, kind(help=field.description)])
 
 
-def build(model: type[Model], values: dict[str, Any]) -> Model:
-    """The settings, or a usage error that names the field and what is wrong with it."""
+def build(model: type[Model], values: dict[str, Any], prefix: str = "") -> Model:
+    """The settings from option values.
+
+    Raises: typer.BadParameter that names the option, what is wrong with it and what came.
+    """
+    nested: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        is_model = inspect.isclass(inner) and issubclass(inner, BaseModel)
+        nested[name] = build(inner, values, f"{prefix}{name}_") if is_model else values[prefix + name]  # type: ignore[arg-type]
     try:
-        return model(**values)
+        return model(**nested)
     except ValidationError as error:
-        problems = "; ".join(f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        raise typer.BadParameter(problems) from error
+        lines = [f"{_option(prefix, problem['loc'])}: {problem['msg']}, got {problem['input']!r}" for problem in error.errors()]
+        raise typer.BadParameter("; ".join(lines)) from error
+
+
+def _option(prefix: str, location: tuple[int | str, ...]) -> str:
+    return "--" + (prefix + "_".join(map(str, location))).replace("_", "-")
 
 
 def command(
-    model: type[Model], run: Callable[..., None], help_text: str, *, positional: str | None = None, extra: list[inspect.Parameter]
-) -> Any:
+    model: type[Model],
+    run: Callable[..., None],
+    help_text: str,
+    *,
+    argument: str | None = None,
+    extra: list[inspect.Parameter] | None = None,
+) -> Callable[..., None]:
     """A function for Typer whose options are the model's fields and `extra`, and which calls `run(settings, **extra values)`."""
+    more = extra or []
 
     def invoke(**values: Any) -> None:
-        own = {parameter.name: values.pop(parameter.name) for parameter in extra}
+        own = {p.name: values.pop(p.name) for p in more}
         run(build(model, values), **own)
 
-    parameters = option_parameters(model, positional) + extra
+    parameters = [parameter(name, field, name == argument) for name, field in fields(model)] + more
     invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     invoke.__annotations__ = {p.name: p.annotation for p in parameters}
     invoke.__doc__ = help_text

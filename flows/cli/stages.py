@@ -1,104 +1,100 @@
 """One subcommand per stage. Each plans first: what is done is said at once, without a server; the rest runs as a Prefect flow."""
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import print as say
 
+from flows import settings as all_settings
 from flows.cli import forms
 from flows.cli.running import friendly_errors, prefect_server
+
+if TYPE_CHECKING:
+    from flows.common import Plan
+    from storage.lake import Lake
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage's command: its module in flows/, its settings class, and the field given as an argument."""
+    """A stage's command: its module in flows/, its settings class, its help, and the option that is given as an argument."""
 
     command: str
     module: str
-    settings: str
+    settings: type[all_settings.StageSettings]
     help: str
-    positional: str | None = None
-
-    @property
-    def flow(self) -> Any:
-        """The Prefect flow."""
-        return getattr(import_module(f"flows.{self.module}"), f"{self.module}_flow")
-
-    @property
-    def plans(self) -> list[Callable[..., Any]]:
-        """Functions (lake, settings) -> planned units, for stages that can say beforehand what they would do."""
-        module = import_module(f"flows.{self.module}")
-        return [getattr(module, name) for name in ("plan", "plan_pairs") if hasattr(module, name)]
+    argument: str | None = None
 
 
 STAGES = [
-    Stage(
-        "crawl", "crawl", "CrawlSettings", "Bring a source: visit a site, download Common Crawl files, or list files that exist.", "source"
-    ),
-    Stage("documents", "documents", "DocumentsSettings", "Extract the text of crawled files."),
-    Stage("signals", "signals", "SignalsSettings", "Measure every text and find near-duplicates."),
-    Stage("recipe", "recipe", "RecipeSettings", "Apply recipes and count what each rule removes."),
-    Stage("tokens", "tokens", "TokensSettings", "Train or load a tokenizer and encode every text; draw the validation set."),
-    Stage("rungs", "ladder", "LadderSettings", "Lay out nested amounts of training data."),
-    Stage("sweep", "sweep", "SweepSettings", "Train sizes x seeds up to a rung."),
-    Stage("train", "train", "TrainSettings", "Train one model with one seed up to a rung."),
-    Stage("evaluate", "evaluate", "EvaluateSettings", "Measure checkpoints on the validation set."),
-    Stage("law", "law", "LawSettings", "Fit scaling laws, register forecasts and score earlier ones."),
-    Stage("report", "report", "ReportSettings", "Write the report: one HTML file."),
-    Stage("refresh", "refresh", "RefreshSettings", "Nightly: bring what is new and process only that."),
-    Stage("pipeline", "pipeline", "PipelineSettings", "All stages, from a source to a report.", "source"),
+    Stage("crawl", "crawl", all_settings.CrawlSettings, "Visit a site, download Common Crawl files, or list files that exist.", "source"),
+    Stage("documents", "documents", all_settings.DocumentsSettings, "Extract the text of crawled files."),
+    Stage("signals", "signals", all_settings.SignalsSettings, "Measure every text and find near-duplicates."),
+    Stage("recipe", "recipe", all_settings.RecipeSettings, "Apply recipes and count what each rule removes."),
+    Stage("tokens", "tokens", all_settings.TokensSettings, "Make a vocabulary and a validation set, and encode every text."),
+    Stage("rungs", "ladder", all_settings.LadderSettings, "Lay out nested amounts of training data."),
+    Stage("train", "train", all_settings.TrainSettings, "Train one model with one seed up to a rung."),
+    Stage("sweep", "sweep", all_settings.SweepSettings, "Train sizes x seeds up to a rung."),
+    Stage("evaluate", "evaluate", all_settings.EvaluateSettings, "Measure checkpoints on the validation set."),
+    Stage("law", "law", all_settings.LawSettings, "Fit scaling laws, register forecasts and score earlier ones."),
+    Stage("report", "report", all_settings.ReportSettings, "Write the report: one HTML file."),
+    Stage("refresh", "refresh", all_settings.RefreshSettings, "Nightly: bring what is new and process only that."),
+    Stage("pipeline", "pipeline", all_settings.PipelineSettings, "All stages, from a source to a report.", "crawl_source"),
 ]
 
 WHY = inspect.Parameter(
     "why",
     inspect.Parameter.KEYWORD_ONLY,
     default=False,
-    annotation=Annotated[bool, typer.Option("--why", help="Only show what would run, and which parameters, code or inputs changed.")],
+    annotation=Annotated[bool, typer.Option("--why", help="Only say what would run, and which parameters, code or inputs changed.")],
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add one command per stage."""
     for stage in STAGES:
-        app.command(name=stage.command, help=stage.help, rich_help_panel="Stages")(_lazy(stage))
+        app.command(name=stage.command, help=stage.help, rich_help_panel="Stages")(_command(stage))
 
 
-def _lazy(stage: Stage) -> Any:
-    """The stage's command, with options read from its settings model."""
-    model = getattr(import_module("flows.settings"), stage.settings)
-    return forms.command(model, lambda settings, why: _run(stage, settings, why), stage.help, positional=stage.positional, extra=[WHY])
+def _command(stage: Stage) -> Any:
+    @friendly_errors
+    def run(settings: all_settings.StageSettings, why: bool) -> None:
+        _run(stage, settings, why)
+
+    return forms.command(stage.settings, run, stage.help, argument=stage.argument, extra=[WHY])
 
 
-@friendly_errors
-def _run(stage: Stage, settings: Any, why: bool) -> None:
-    if stage.plans and _up_to_date(stage, settings, why):
-        return
-    with prefect_server():
-        for line in _lines(stage.flow(settings)):
-            say(line)
-
-
-def _up_to_date(stage: Stage, settings: Any, why: bool) -> bool:
-    """Say what is planned; whether there is nothing left to do (or nothing was to be done but to say)."""
+def _run(stage: Stage, settings: all_settings.StageSettings, why: bool) -> None:
     from flows.common import open_lake
-    from storage import ledger
 
     with open_lake() as lake:
-        planned = [p for plan in stage.plans for p in plan(lake, settings)]
-        pending = ledger.pending(lake, [p.work for p in planned])
+        plans = _plans(stage, lake, settings)
         if why:
-            for p in planned:
-                say(str(ledger.why(lake, p.work)))
-            return True
-    if planned and not pending and stage.command not in ("crawl",):
-        say(f"{stage.command}: nothing to do, {len(planned)} up to date")
-        return True
-    return False
+            _say_why(lake, stage, plans)
+            return
+        if plans and all(plan.units and not plan.todo(lake) and not plan.stale(lake) for plan in plans):
+            print(f"{stage.command}: nothing to do, {sum(len(plan.units) for plan in plans)} up to date")
+            return
+    with prefect_server():
+        result = getattr(import_module(f"flows.{stage.module}"), f"{stage.module}_flow")(settings)
+        print("\n".join(map(str, result if isinstance(result, list) else [result])))
 
 
-def _lines(result: Any) -> list[str]:
-    return [str(line) for line in result] if isinstance(result, list) else [str(result)]
+def _plans(stage: Stage, lake: "Lake", settings: Any) -> "list[Plan[Any]]":
+    """What the stage would do, for stages that know before they start; the last plan of tokens and signals needs those before it."""
+    module = import_module(f"flows.{stage.module}")
+    names = ("plan_tokenizer", "plan_validation", "plan", "plan_pairs")
+    return [getattr(module, name)(lake, settings) for name in names if hasattr(module, name)]
+
+
+def _say_why(lake: "Lake", stage: Stage, plans: "list[Plan[Any]]") -> None:
+    from storage import ledger
+
+    if not plans:
+        print(f"{stage.command} plans its stages one after the other; ask each of them")
+    for plan in plans:
+        for unit in plan.units:
+            print(ledger.why(lake, unit.work))
+        for slot in plan.stale(lake):
+            print(f"{plan.stage} {slot}: goes, nothing refers to it any more")

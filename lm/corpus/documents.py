@@ -8,6 +8,7 @@ capture_id, and the documents' ids tell equal texts apart from different ones.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -52,8 +53,9 @@ def extract_shard(
     produced_by: str,
     on_progress: Progress | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    name: str | None = None,
 ) -> ShardResult:
-    """Write captures.parquet and documents.parquet for one input file.
+    """Write captures.parquet and documents.parquet for one input file. `name` stands in the rows for its address, if it has a better one.
 
     Raises: ValueError for an unknown kind or extractor, or a file that is not what was listed; FileNotFoundError if it is gone.
     """
@@ -61,12 +63,13 @@ def extract_shard(
     engine_named(options.extractor)
     if kind not in READERS:
         raise ValueError(f"kind must be one of {', '.join(READERS)}, got {kind!r}")
-    counter = RejectCounter(file.url)
+    known_as = replace(file, url=name or file.url)
+    counter = RejectCounter(known_as.url)
     report = on_progress or _no_progress
     with fsspec.open(file.url, "rb", **dict(storage_options or {})) as raw, ShardFiles(out_dir, produced_by) as files:
         _check_size(raw, file)
-        shard = _Shard(file, crawl, options, files, counter)
-        for found in _with_progress(READERS[kind](raw, file.url, options), raw, file.num_bytes, report):
+        shard = _Shard(known_as, crawl, options, files, counter)
+        for found in _with_progress(READERS[kind](raw, known_as.url, options), raw, file.num_bytes, report):
             shard.add(found)
     report(file.num_bytes, file.num_bytes)
     return ShardResult(
