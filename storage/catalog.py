@@ -10,6 +10,7 @@ Choices, each measured or seen to matter with DuckLake 1.5.5:
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -124,7 +125,11 @@ def check_version(connection: duckdb.DuckDBPyConnection, settings: LakeSettings)
 
 def ensure_tables(connection: duckdb.DuckDBPyConnection, found_version: int | None) -> bool:
     """Make what the lake lacks in one transaction; true if anything was lacking. The caller holds the writer lock."""
-    statements = [sql for table in TABLES.values() for sql in _missing(connection, table)]
+    sql = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name = ?"
+    present: dict[str, dict[str, str | None]] = {}
+    for table_name, column_name, comment in connection.execute(sql, [ALIAS]).fetchall():
+        present.setdefault(table_name, {})[column_name] = comment
+    statements = [sql for table in TABLES.values() for sql in _missing(table, present.get(table.name, {}))]
     if found_version is None:
         statements.append(f"INSERT INTO {LAKE_INFO.name} VALUES ({SCHEMA_VERSION}, now())")
     elif found_version < SCHEMA_VERSION:
@@ -141,9 +146,7 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, found_version: int | No
     return bool(statements)
 
 
-def _missing(connection: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
-    sql = "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? AND table_name = ?"
-    present = dict(connection.execute(sql, [ALIAS, table.name]).fetchall())
+def _missing(table: Table, present: Mapping[str, str | None]) -> list[str]:
     statements = []
     if not present:
         columns = ", ".join(f"{name} {column.type}" for name, column in table.columns.items())
@@ -151,6 +154,6 @@ def _missing(connection: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
     for name, column in table.columns.items():
         if present and name not in present:
             statements.append(f"ALTER TABLE {table.name} ADD COLUMN {name} {column.type}")
-        if present.get(name) is None:
+        if not present.get(name):
             statements.append(f"COMMENT ON COLUMN {table.name}.{name} IS {quoted(column.doc)}")
     return statements

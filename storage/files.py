@@ -1,7 +1,7 @@
 """Files on a disk or an object store, by fsspec URL: whole or not at all.
 
 On a disk a file is written beside its place and renamed; on an object store one put is atomic by itself. So a reader never sees
-half a file and a killed writer leaves at most a `.part` beside it, which the next attempt replaces. Parquet is written with fixed
+half a file and a killed writer leaves at most a hidden `.part` beside it. Parquet is written with fixed
 settings (zstd, fixed row groups), so that equal rows give equal bytes. The cost: a file for an object store is held in memory once.
 """
 

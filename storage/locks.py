@@ -8,6 +8,7 @@ Threads of one process are kept apart too, because every entry opens the file or
 
 import fcntl
 import os
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from storage.digest import digest
 from storage.settings import LakeSettings
 
 WAIT_SECONDS = 900.0
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.005  # short and irregular, so that no waiter is passed over for long
 
 
 class LakeBusy(RuntimeError):
@@ -55,7 +56,7 @@ def _wait_for(descriptor: int, path: Path, wait_seconds: float) -> None:
                 raise LakeBusy(
                     f"{path} has been held by another process for {wait_seconds:.0f} s; see who holds it with: fuser {path}"
                 ) from None
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS * random.uniform(0.2, 1.0))
 
 
 @contextmanager
@@ -65,7 +66,11 @@ def _postgres_lock(settings: LakeSettings, wait_seconds: float) -> Iterator[None
     except ImportError as error:
         raise RuntimeError("a PostgreSQL catalog needs the package psycopg; install it with: pip install 'dataladder[postgres]'") from error
     number = int(digest("dataladder", settings.data_path)[:15], 16)
-    with psycopg.connect(**settings.postgres_parts(with_password=True), autocommit=True) as connection:  # type: ignore[arg-type]
+    try:
+        session = psycopg.connect(**settings.postgres_parts(with_password=True), autocommit=True)  # type: ignore[arg-type]
+    except psycopg.OperationalError as error:
+        raise ConnectionError(f"cannot reach the catalog {settings.catalog_name}: {error}") from None
+    with session as connection:
         connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{int(wait_seconds * 1000)}ms"])
         try:
             connection.execute("SELECT pg_advisory_lock(%s)", [number])

@@ -1,0 +1,63 @@
+"""A process that commits: run by the tests as `python committer.py LAKE FIRST COUNT [REPEATS]`.
+
+It prints the number of each commit and, last, one JSON line. It commits the works FIRST .. FIRST+COUNT-1, one commit each, and after
+each tries again one of the first REPEATS works, which other processes commit at the same time.
+"""
+
+import json
+import sys
+import time
+
+import pyarrow as pa
+
+from storage import files
+from storage.lake import Lake
+from storage.ledger import Output, Work, commit
+from storage.records import Reject
+from storage.schema import TABLES
+from storage.settings import LakeSettings
+
+
+def work(number: int, version: int = 1) -> Work:
+    return Work(
+        stage="tokens", slot=f"slot-{number}", parameters={"version": version}, code={"lm.tokens": "c"}, inputs={"shard": str(number)}
+    )
+
+
+def output(lake: Lake, of: Work, num_rows: int = 5) -> Output:
+    """Three kinds of content: a registered file, rows and a reject."""
+    ids = [f"{of.slot}-{row}" for row in range(num_rows)]
+    ranks = pa.array(range(num_rows), pa.uint64())
+    numbers = [1] * num_rows
+    rows = {
+        "tokenizer_id": ["t"] * num_rows,
+        "rank": ranks,
+        "id": ids,
+        "host": ["h"] * num_rows,
+        "num_bytes": numbers,
+        "num_tokens": numbers,
+    }
+    path = files.join(lake.staging_dir(of), "tokens.parquet")
+    table = pa.table({**rows, "tokens": [[row, row + 1] for row in range(num_rows)]})
+    files.write_parquet(path, table, of.key, schema=TABLES["tokens"], options=lake.settings.s3fs_options())
+    tokenizers = {"tokenizer_id": [of.slot, of.slot], "kind": ["trained", "gpt2"], "vocab_size": [1, 2], "end_of_document": [0, 0]}
+    tokenizers |= {"file": ["a", "b"], "num_training_bytes": [1, 2]}
+    rejects = [Reject("tokens", of.slot, "empty_text", 2, "here")]
+    return Output(work=of, tables={"tokenizers": pa.table(tokenizers)}, files={"tokens": [path]}, rejects=rejects, seconds=0.1)
+
+
+def main(lake_path: str, first: int, count: int, repeats: int) -> None:
+    seconds, num_skipped, num_rows = [], 0, 0
+    with Lake.open(LakeSettings(lake=lake_path)) as lake:
+        for number in range(first, first + count):
+            for of in [work(number)] + ([work(number % repeats)] if repeats else []):
+                started = time.perf_counter()
+                done = commit(lake, [output(lake, of)])
+                seconds.append(time.perf_counter() - started)
+                print(number, flush=True)
+                num_skipped, num_rows = num_skipped + done.num_skipped, num_rows + done.num_rows
+    print(json.dumps({"seconds": seconds, "num_skipped": num_skipped, "num_rows": num_rows}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 0)
