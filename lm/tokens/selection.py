@@ -1,0 +1,71 @@
+"""A selection: the documents a ladder trains and validates on, as a small Parquet file in rank order.
+
+It holds (rank, id, num_tokens, split, host) and no tokens, so the token files are shared by all ladders over one tokenizer and
+nothing is copied when a recipe changes. Any rung is a prefix of its training rows. The cost is a lookup per document on loading.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+_TYPES: dict[str, pa.DataType] = {
+    "rank": pa.uint64(),
+    "id": pa.string(),
+    "num_tokens": pa.int64(),
+    "split": pa.string(),
+    "host": pa.string(),
+}
+SCHEMA = pa.schema(_TYPES)
+SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenData:
+    """What a training reads: token files, and the selection over them."""
+
+    files: tuple[str, ...]
+    selection: str
+
+
+def write_selection(rows: pa.Table, path: str | Path) -> str:
+    """Write the rows in rank order, whole or not at all. Returns the path.
+
+    Raises: ValueError for a wrong split, an id that comes twice, or no training document.
+    """
+    table = rows.select(SCHEMA.names).cast(SCHEMA).sort_by([("rank", "ascending"), ("id", "ascending")])
+    found = set(table.column("split").unique().to_pylist())
+    if not found <= set(SPLITS):
+        raise ValueError(f"split must be one of {SPLITS}, got {sorted(map(str, found - set(SPLITS)))}")
+    if "train" not in found:
+        raise ValueError(f"a selection needs training documents, got {len(table)} rows and none with split 'train'")
+    if pc.count_distinct(table.column("id")).as_py() != len(table):
+        raise ValueError("a document stands twice in the selection; it must be either in training or in validation, once")
+    out = Path(path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f"{out.name}.{os.getpid()}.part")
+    pq.write_table(table, beside, compression="zstd")
+    os.replace(beside, out)
+    return str(out)
+
+
+def read_selection(path: str | Path, split: str, num_tokens: int | None = None) -> pa.Table:
+    """The rows of one split in rank order; with `num_tokens` only the prefix that holds that many tokens.
+
+    Raises: FileNotFoundError that says what makes the file.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f'{path}: no such selection; "ladder rungs" writes it')
+    table = pq.read_table(path, columns=SCHEMA.names).select(SCHEMA.names).cast(SCHEMA)
+    ranks = table.column("rank").to_numpy()
+    if (ranks[1:] < ranks[:-1]).any():
+        raise ValueError(f'{path}: rows must stand in rank order, for a rung is a prefix of them; run "ladder rungs" again')
+    table = table.filter(pc.field("split") == split)
+    if num_tokens is None:
+        return table
+    ends = np.cumsum(table.column("num_tokens").to_numpy())
+    return table.slice(0, int(np.searchsorted(ends, num_tokens, side="left")) + 1)

@@ -1,0 +1,75 @@
+"""The training curve of a run as rows of the table `metrics`.
+
+A row is the mean over a window of steps; windows end at multiples of `log_every_steps` counted from the run's first step, whenever
+the process was stopped, so a resumed run writes the rows of an unbroken one. The trunk's rows have no rung; a branch's rows carry
+its rung and begin where it leaves the trunk. Mid-run losses are no results: only the metrics on validation at a rung are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lm.training.config import RungPlan, TrainConfig
+from lm.training.schedule import learning_rate
+
+_TYPES: dict[str, pa.DataType] = {
+    "run_id": pa.string(),
+    "rung": pa.int32(),
+    "step": pa.int64(),
+    "num_tokens": pa.int64(),
+    "split": pa.string(),
+    "validation_id": pa.string(),
+    "domain": pa.string(),
+    "name": pa.string(),
+    "value": pa.float64(),
+    "stderr": pa.float64(),
+    "num_items": pa.int64(),
+}
+METRICS_SCHEMA = pa.schema(_TYPES)
+"""Columns of the table `metrics`, without produced_by."""
+
+Point = tuple[int, float, float]
+
+
+@dataclass(slots=True)
+class Curve:
+    """Points (step, mean loss, mean gradient norm) so far, and the steps of the window that is still open."""
+
+    points: list[Point] = field(default_factory=list)
+    pending: list[tuple[float, float]] = field(default_factory=list)
+
+    def close_window(self, step: int) -> Point:
+        """End the window at a step."""
+        num_steps = len(self.pending)
+        point = (step, sum(loss for loss, _ in self.pending) / num_steps, sum(norm for _, norm in self.pending) / num_steps)
+        self.points.append(point)
+        self.pending = []
+        return point
+
+
+def rows(run_id: str, config: TrainConfig, points: Sequence[Point], rung: int | None, plan: RungPlan | None) -> pa.Table:
+    """Rows of one path: three per point."""
+    records = []
+    for step, loss, norm in points:
+        base: dict[str, Any] = {
+            "run_id": run_id,
+            "rung": rung,
+            "step": step,
+            "num_tokens": step * config.batch_tokens,
+            "split": "train",
+            "domain": "all",
+        }
+        values = {"loss_nats_per_token": loss, "gradient_norm": norm, "learning_rate": learning_rate(config, step - 1, plan)}
+        records += [base | {"name": name, "value": value} for name, value in values.items()]
+    return pa.Table.from_pylist(records, schema=METRICS_SCHEMA)
+
+
+def write(tables: Sequence[pa.Table], path: Path) -> None:
+    """One Parquet file, whole or not at all."""
+    beside = path.with_suffix(".part")
+    pq.write_table(pa.concat_tables(tables), beside)
+    beside.replace(path)
