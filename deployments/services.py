@@ -117,12 +117,12 @@ def status(lake: Path) -> Services | None:
 
 def ensure_server(lake: Path, port: int | None, echo: Echo) -> State:
     """The lake's record with a server that answers. The caller holds the lock and writes the record."""
-    current = state.read(lake) or State(token=uuid.uuid4().hex, port=port or _free_port())
+    current = state.read(lake) or State(token=uuid.uuid4().hex, port=port or free_port())
     if current.alive("server"):
         if port is not None and port != current.port:
             raise ServiceError(f"the server of {lake} runs on port {current.port}, asked for was {port}; run `ladder down` first")
     else:
-        current.port = port or (current.port if _is_free(current.port) else _free_port())
+        current.port = port or (current.port if _is_free(current.port) else free_port())
         echo(f"starting Prefect's server on 127.0.0.1:{current.port}")
         start_server(lake, current)
         state.write(lake, current)
@@ -226,5 +226,6 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
-    return next(port for port in range(DEFAULT_PORT, 65536) if _is_free(port))
+def free_port(first: int = DEFAULT_PORT) -> int:
+    """The first port from `first` on that nobody listens on."""
+    return next(port for port in range(first, 65536) if _is_free(port))
