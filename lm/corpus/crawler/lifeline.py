@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.5
@@ -24,6 +25,13 @@ def follow_parent(parent_pid: int, *, at_once: bool = False) -> None:
     if at_once and sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_watch, args=(parent_pid,), daemon=True).start()
+
+
+def child_environment() -> dict[str, str]:
+    """The environment for a child that runs a module of this code, importable there even if the parent found it by working directory."""
+    root = str(Path(__file__).parents[3])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _watch(parent_pid: int) -> None:

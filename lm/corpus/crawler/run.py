@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lm.corpus.crawler.journal import PARTIAL, VISITS_FILE
+from lm.corpus.crawler.lifeline import child_environment
 from lm.corpus.crawler.options import CrawlError, CrawlOptions, CrawlResult, KnownPage, Progress
 from storage.records import Reject
 
@@ -93,7 +94,7 @@ def _crawl_in_child(options: CrawlOptions, out_dir: Path, previous: Sequence[Kno
         json.dump(job, job_file)
         job_file.seek(0)
         command = [sys.executable, "-m", "lm.corpus.crawler"]
-        with subprocess.Popen(command, stdin=job_file, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()) as child:
+        with subprocess.Popen(command, stdin=job_file, stdout=subprocess.PIPE, stderr=log, text=True, env=child_environment()) as child:
             try:
                 error = _follow(child, on_progress)
             finally:
@@ -116,13 +117,6 @@ def _follow(child: "subprocess.Popen[str]", on_progress: Callable[[Progress], No
             on_progress(Progress(**event))
     child.wait()
     return error
-
-
-def _environment() -> dict[str, str]:
-    """The environment, with this code importable even if the caller found it by working directory alone."""
-    root = str(Path(__file__).parents[3])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _tail(log: Any) -> str:
