@@ -12,10 +12,13 @@ rescheduled when nothing of it runs any more. A run that was restarted `MAX_REST
 death. The cost: Crashed is not final while a supervisor watches; who waits for a run uses `deployments.runs`.
 """
 
+import sys
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from deployments.api import Api, Json
+from deployments.api import Api, ApiError, Json
+from deployments.registration import follow_workers
 
 MAX_RESTARTS = 3
 """A run is started again at most so often."""
@@ -24,6 +27,7 @@ SILENT_SECONDS = 120.0
 SETTLED_SECONDS = 40.0
 """A crashed run whose worker has not said within this time that it is done with it is restarted all the same."""
 RESTARTED = "AwaitingRestart"
+_WATCH_SECONDS = 5.0
 _CRASHED_WITHIN = timedelta(hours=24)
 _UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
 
@@ -57,6 +61,19 @@ def recover_silent(api: Api, own: Iterable[str], silent_seconds: float = SILENT_
     elsewhere = [run for run in api.runs("RUNNING") if worker_of(run) not in {"", *own} and run["state"]["timestamp"] < since]
     silent = [run for run in elsewhere if not _happened(api, "prefect.flow-run.heartbeat", run, since)]
     return [recover(api, run, f"no heartbeat for {silent_seconds:.0f} s") for run in silent]
+
+
+def watch(api: Api, own: Iterable[str] = ()) -> None:
+    """Restart lost runs for ever, for servers whose workers are started again by something else (containers)."""
+    while True:
+        try:
+            lines = [*recover_crashed(api), *recover_silent(api, own)]
+            follow_workers(api, [])
+        except (OSError, ApiError, ValueError) as error:
+            lines = [f"the server does not answer: {error}"]
+        for line in lines:
+            print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", flush=True)
+        time.sleep(_WATCH_SECONDS)
 
 
 def recover(api: Api, run: Json, why: str) -> str:
@@ -99,3 +116,7 @@ def _happened(api: Api, event: str, run: Json, since: str) -> bool:
         "occurred": {"since": since, "until": (datetime.now(UTC) + timedelta(minutes=5)).isoformat()},
     }
     return bool(api.call("POST", "/events/filter", {"filter": wanted, "limit": 1})["events"])
+
+
+if __name__ == "__main__":
+    watch(Api(sys.argv[1]))

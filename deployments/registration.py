@@ -42,17 +42,16 @@ def register(lake: Path, current: State, pools: Sequence[str], echo: Echo) -> No
 
 def follow_workers(api: Api, own: Sequence[Worker]) -> int:
     """Let as many trainings run at once as there are slots here and gpu workers elsewhere; returns that number."""
-    here = [worker for worker in own if worker.pool == "gpu"]
-    if not here:
-        return 0
-    joined = api.online_workers("gpu") - {worker.name for worker in here}
-    total = sum(worker.limit or 1 for worker in here) + len(joined)
-    api.limit_pool("gpu", total)
+    here = {worker.name: worker.limit or 1 for worker in own if worker.pool == "gpu"}
     try:
-        api.limit_deployment(TRAIN, total)
+        total = sum(here.values()) + len(api.online_workers("gpu") - set(here))
+        if total:
+            api.limit_pool("gpu", total)
+            api.limit_deployment(TRAIN, total)
     except ApiError as error:
-        if error.status != 404:  # a server whose deployments were deleted by hand still serves its pools
+        if error.status != 404:  # a server without this pool or deployment has nothing to limit
             raise
+        return 0
     return total
 
 

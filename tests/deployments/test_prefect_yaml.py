@@ -13,7 +13,6 @@ from deployments.registration import PREFECT_FILE, TRAIN
 
 DECLARED: dict[str, Any] = yaml.safe_load((ROOT / PREFECT_FILE).read_text())
 DEPLOYMENTS: dict[str, dict[str, Any]] = {f"{one['entrypoint'].split('.')[1]}/{one['name']}": one for one in DECLARED["deployments"]}
-NOT_FLOWS = {"common", "processes", "progress", "settings"}
 
 
 @pytest.fixture(autouse=True)
