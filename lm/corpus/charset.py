@@ -8,11 +8,14 @@ gb18030, big5 as big5-hkscs, shift_jis as cp932), as browsers do. The cost: a st
 
 import codecs
 import re
+from itertools import islice
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 MAX_REPLACED_SHARE = 0.05
 """Above this share of undecodable characters a page is no text in any encoding we know."""
+_SLIPS_SHARE = 0.005
+"""Below this share the declared encoding is right and the page has slips; above, the content is looked at."""
 _SURE_MULTIBYTE = 8
 """So many valid multi-byte UTF-8 sequences, and none invalid, prove UTF-8."""
 _META = re.compile(rb"""<(?:meta|\?xml)[^>]{0,400}?(?:charset|encoding)\s*=\s*["']?\s*([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
@@ -49,28 +52,33 @@ def decode(payload: bytes, content_type: str | None = None) -> str | None:
             return text
         if share < fewest:
             best, fewest = text, share
-    return best
+    if best is not None and fewest < _SLIPS_SHARE:
+        return best
+    text, share = _decode(payload, _detected(payload))
+    return text if share < fewest else best
 
 
 def _candidates(payload: bytes, content_type: str | None) -> list[str]:
-    """Codecs to try, most believed first."""
+    """Codecs to try, most believed first. Looking at the content costs most, so it waits until these have failed."""
     if (wide := _without_mark(payload)) is not None:
         return [wide]
     declared = [codec for label in _declared(payload, content_type) if (codec := _codec(label))]
     if b"\x1b$" in payload[:65536]:
         declared.append("iso2022_jp")
-    sure = len(_MULTIBYTE.findall(payload[:65536])) >= _SURE_MULTIBYTE
-    guessed = [] if declared and not sure and declared[0] != "cp1252" else ["utf-8"]
-    tries = [*guessed, *declared, "utf-8"]
-    if _needs_detection(payload, tries):
-        found = detect_encoding(payload) or "utf-8"
-        tries.append(_SUPERSETS.get(found, found))
-    return list(dict.fromkeys([*tries, "cp1252"]))
+    is_sure = len(list(islice(_MULTIBYTE.finditer(payload), _SURE_MULTIBYTE))) == _SURE_MULTIBYTE
+    is_believed = declared and not is_sure and declared[0] != "cp1252"
+    return list(dict.fromkeys([*([] if is_believed else ["utf-8"]), *declared, "utf-8"]))
 
 
-def _needs_detection(payload: bytes, tries: list[str]) -> bool:
-    """Looking at the content costs most, so it waits until everything declared has failed."""
-    return all(_decode(payload[:65536], codec)[1] > 0 for codec in dict.fromkeys(tries))
+def _detected(payload: bytes) -> str:
+    """The codec the content suggests. The detector's own names are asked for, because its mapping to web labels loses Korean."""
+    found = detect_encoding(payload, html5_compatible=False) or "cp1252"
+    codec = map_encoding_to_html5(found, fallback_utf8=False) or found
+    try:
+        codecs.lookup(codec)
+    except LookupError:
+        return "cp1252"
+    return _SUPERSETS.get(codec, codec)
 
 
 def _declared(payload: bytes, content_type: str | None) -> list[str]:

@@ -23,9 +23,8 @@ HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 TEXT_TYPES = frozenset({"text/plain"})
 MAX_CONTROL_SHARE = 0.02
 """Above this share of control characters the bytes are no text, whatever the header says."""
-_NEWLINE = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_HEAD_CHARS = 1 << 14
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
-_TRAILING = re.compile(r"[^\S\n]+(?=\n)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype|html|head|body|div|p|table|script|meta|title)\b", re.IGNORECASE)
 
@@ -48,9 +47,9 @@ class NoText:
 
 def clean_text(text: str) -> str:
     r"""NFC, lines separated by \n, no control characters or lone surrogates, at most one blank line in a row, nothing around."""
-    text = _CONTROL.sub("", _NEWLINE.sub("\n", text))
-    text = unicodedata.normalize("NFC", text)
-    return _BLANK_LINES.sub("\n\n", _TRAILING.sub("", text)).strip()
+    lines = [(line if line.isprintable() else _CONTROL.sub("", line)).rstrip() for line in text.splitlines()]
+    text = unicodedata.normalize("NFC", "\n".join(lines)).strip()
+    return _BLANK_LINES.sub("\n\n", text) if "\n\n\n" in text else text
 
 
 def clean_title(title: str | None) -> str | None:
@@ -83,7 +82,7 @@ def extract(payload: bytes, content_type: str | None, options: ExtractionOptions
     page = decode(payload, content_type)
     if page is None:
         return NoText("undecodable")
-    if len(_CONTROL.findall(page)) > max(8, MAX_CONTROL_SHARE * len(page)):
+    if len(_CONTROL.findall(page[:_HEAD_CHARS])) > max(8, MAX_CONTROL_SHARE * len(page[:_HEAD_CHARS])):
         return NoText("binary")
     if media_type(content_type) in TEXT_TYPES:
         return finish(page, None, "plain", options)
@@ -101,6 +100,8 @@ def extract(payload: bytes, content_type: str | None, options: ExtractionOptions
 
 def finish(text: str, title: str | None, extractor: str, options: ExtractionOptions) -> Extracted | NoText:
     """Clean a text that is at hand, and set it aside if too little or too much is left."""
+    if len(text) > 4 * options.max_page_bytes:
+        return NoText("too_large")
     text = clean_text(text)
     if len(text) < options.min_chars or not text:
         return NoText("empty_text")

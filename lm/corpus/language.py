@@ -8,7 +8,7 @@ labelled by the menu.
 from functools import cache
 from typing import Any
 
-PREFIX_CHARS = 2000
+PREFIX_CHARS = 1000
 """Characters looked at."""
 UNDETERMINED = ("und", 0.0)
 """ISO 639 code for a text that has no letters."""
