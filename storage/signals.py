@@ -74,7 +74,7 @@ _LINES = {
     "star_bullet_line_fraction": _ratio(f"Lines that start with an asterisk or hyphen over lines ({DOLMA})."),
     "ellipsis_line_fraction": _ratio(f"Lines that end in an ellipsis over lines ({GOPHER})."),
     "uppercase_line_fraction": _ratio("Non-empty lines with more than half of their code points upper case over non-empty lines."),
-    "numeric_line_fraction": _ratio("Non-empty lines of digits, punctuation and white space alone over non-empty lines."),
+    "numeric_line_fraction": _ratio("Non-empty lines that hold digits and else only punctuation or white space, over non-empty lines."),
 }
 
 

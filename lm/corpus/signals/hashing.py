@@ -1,0 +1,145 @@
+"""Hashes inside kernels: polynomial prefix hashes of code points, and a hash table that is emptied in no time.
+
+With prefix hashes modulo the prime 2^61 - 1 the hash of any stretch of text costs one multiplication, so lines, paragraphs and word
+n-grams of every length come out of one pass over the characters. Two different stretches of one document share a hash with
+probability below length / 2^61; they are not compared letter by letter, which is the price.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+int64 = cast(Callable[[Any], int], np.int64)
+uint64 = cast(Callable[[Any], int], np.uint64)
+"""For kernels, where a plain 0 is a type of its own to the compiler and a variable that starts as one is compiled twice."""
+F = TypeVar("F", bound=Callable[..., Any])
+
+PRIME = (1 << 61) - 1
+BASE = 0x0B5A_3D4F_6E8C_9A17 % PRIME
+_SPREAD = uint64(0x9E37_79B9_7F4A_7C15)
+_P = uint64(PRIME)
+_B = uint64(BASE)
+_MASK_31 = uint64((1 << 31) - 1)
+_MASK_30 = uint64((1 << 30) - 1)
+_S31 = uint64(31)
+_S30 = uint64(30)
+_S61 = uint64(61)
+_ONE = uint64(1)
+_SEPARATOR = uint64(ord(" ") + 1)
+
+
+def inner(function: F) -> F:
+    """Compile a function that only other kernels call: without a way in from Python it compiles in half the time."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(F, njit(**options)(function))
+
+
+def text_hash(text: str) -> int:
+    """What `prefix_hashes` gives for a whole text; for tables that are made outside the kernels."""
+    value = 0
+    for char in text:
+        value = (value * BASE + ord(char) + 1) % PRIME
+    return value
+
+
+@inner
+def reduce(x: int) -> int:
+    """x modulo 2^61 - 1, for x below 2^63."""
+    y = (x & _P) + (x >> _S61)
+    return y - _P if y >= _P else y
+
+
+@inner
+def multiply(a: int, b: int) -> int:
+    """a * b modulo 2^61 - 1 without a product of more than 64 bits."""
+    a_high, a_low = a >> _S31, a & _MASK_31
+    b_high, b_low = b >> _S31, b & _MASK_31
+    middle = a_low * b_high + a_high * b_low
+    total = ((a_high * b_high) << _ONE) + (middle >> _S30) + ((middle & _MASK_30) << _S31) + a_low * b_low
+    return reduce(total)
+
+
+@inner
+def prefix_hashes(chars: Array, num_chars: int, prefix: Array) -> None:
+    """prefix[i] = hash of the first i code points."""
+    value = uint64(0)
+    prefix[0] = value
+    for i in range(num_chars):
+        value = reduce(multiply(value, _B) + uint64(chars[i]) + _ONE)
+        prefix[i + 1] = value
+
+
+@inner
+def stretch(prefix: Array, powers: Array, start: int, stop: int) -> int:
+    """Hash of what lies between two points of a prefix hash; `powers` counts in the same unit."""
+    return without(prefix[stop], prefix[start], powers[stop - start])
+
+
+@inner
+def without(whole: int, front: int, power: int) -> int:
+    """Hash of what follows `front` in `whole`, given the base to the power of its length."""
+    return reduce(whole + _P - multiply(front, power))
+
+
+@inner
+def word_hashes(
+    prefix: Array, powers: Array, starts: Array, ends: Array, num: int, words: Array, joined: Array, spaced: Array, sizes: Array
+) -> None:
+    """Hash of each word, and prefix hashes over words: run together, and each followed by a separator.
+
+    sizes[w] = code points of the first w words.
+    """
+    sizes[0], joined[0], spaced[0] = 0, 0, 0
+    for w in range(num):
+        size = ends[w] - starts[w]
+        word = stretch(prefix, powers, starts[w], ends[w])
+        words[w] = word
+        sizes[w + 1] = sizes[w] + size
+        joined[w + 1] = reduce(multiply(joined[w], powers[size]) + word)
+        spaced[w + 1] = reduce(multiply(reduce(multiply(spaced[w], powers[size]) + word), _B) + _SEPARATOR)
+
+
+def _multiply_all(a: Array, b: int) -> Array:
+    """`multiply` for an array, in numpy."""
+    mask_31, mask_30 = (1 << 31) - 1, (1 << 30) - 1
+    a_high, a_low = a >> np.uint64(31), a & np.uint64(mask_31)
+    b_high, b_low = np.uint64(b >> 31), np.uint64(b & mask_31)
+    middle = a_low * b_high + a_high * b_low
+    high = ((a_high * b_high) << _ONE) + (middle >> _S30)
+    total = high + ((middle & np.uint64(mask_30)) << _S31) + a_low * b_low
+    folded = (total & _P) + (total >> _S61)
+    return cast(Array, np.where(folded >= _P, folded - _P, folded))
+
+
+def powers_of_base(num_powers: int) -> Array:
+    """uint64 powers of the base modulo the prime, from the 0th on."""
+    powers = np.ones(1, dtype=np.uint64)
+    while len(powers) < num_powers:
+        powers = np.concatenate([powers, _multiply_all(powers, pow(BASE, len(powers), PRIME))])
+    return powers[:num_powers].copy()
+
+
+@inner
+def find(keys: Array, stamps: Array, stamp: int, shift: int, key: int) -> int:
+    """Slot of the key, or the free slot where it belongs. A slot is taken if it carries the stamp of the current round.
+
+    The table has 2^(64 - shift) slots in use and must never be full.
+    """
+    mask = (1 << (64 - shift)) - 1
+    slot = int64((key * _SPREAD) >> uint64(shift))
+    while stamps[slot] == stamp and keys[slot] != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@inner
+def shift_for(num_keys: int) -> int:
+    """Shift of a table with at least twice as many slots as keys."""
+    shift = 61
+    while (1 << (64 - shift)) < 2 * num_keys:
+        shift -= 1
+    return shift

@@ -1,0 +1,319 @@
+"""One document after another through all measurements, in compiled code.
+
+The buffers of a thread are made once for its largest document and reused, so a call allocates nothing per document. The compiled
+form is kept beside the source and is used again only if no kernel source has changed: numba itself looks at one file, and a helper in
+another file would go stale unseen, so a digest of all of them is part of the compiled function.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lm.corpus.signals import characters as ch
+from lm.corpus.signals import columns as col
+from lm.corpus.signals import hashing, lines, repetition, words
+from lm.corpus.signals.hashing import inner, int64
+
+Array = NDArray[Any]
+
+_HASH, _DOT, _ELLIPSIS = (ord(c) for c in "#.…")
+_STAMPS_PER_DOCUMENT = 16
+_LAST_STAMP = 2**31 - 2 * _STAMPS_PER_DOCUMENT
+
+
+class Tables(NamedTuple):
+    """What all documents share."""
+
+    flags: Array
+    lower: Array
+    powers: Array
+    stop_words: Array
+    abbreviations: Array
+    phrases: Array
+    phrase_ends: Array
+    marks: Array
+    mark_ends: Array
+
+
+class Buffers(NamedTuple):
+    """Working memory of one thread; its size is that of the largest document in bytes."""
+
+    chars: Array
+    flags: Array
+    prefix: Array
+    word_starts: Array
+    word_ends: Array
+    word_hashes: Array
+    joined: Array
+    spaced: Array
+    sizes: Array
+    tail: Array
+    line_starts: Array
+    line_ends: Array
+    histogram: Array
+    line_chars: Array
+    line_flags: Array
+    edit_starts: Array
+    edit_ends: Array
+    faults: Array
+    sentences: Array
+    line_sizes: Array
+    edit_chars: Array
+    edit_flags: Array
+    edit_prefix: Array
+    edit_word_starts: Array
+    edit_word_ends: Array
+    keys: Array
+    stamps: Array
+    counts: Array
+    firsts: Array
+
+
+def tables(max_bytes: int) -> Tables:
+    """Tables for documents of up to `max_bytes` bytes."""
+
+    def code_points(texts: tuple[str, ...]) -> tuple[Array, Array]:
+        flat = np.array([ord(c) for text in texts for c in text], dtype=np.int32)
+        return flat, np.cumsum([len(text) for text in texts]).astype(np.int64)
+
+    def hashes(texts: tuple[str, ...] | list[str]) -> Array:
+        return np.array([hashing.text_hash(text) for text in texts], dtype=np.uint64)
+
+    return Tables(
+        ch.flags(),
+        ch.lower(),
+        hashing.powers_of_base(2 * max_bytes + 16),
+        hashes(words.STOP_WORDS),
+        np.sort(hashes(words.ABBREVIATIONS)),
+        *code_points(lines.PHRASES),
+        *code_points(lines.CITATION_MARKS),
+    )
+
+
+def buffers(max_bytes: int) -> Buffers:
+    """Working memory for documents of up to `max_bytes` bytes; the system hands out pages only as they are used."""
+    size = max_bytes + 16
+    slots = 1 << max(3, (2 * size - 1).bit_length())
+    narrow, wide = np.int32, np.uint64
+
+    def make(dtype: Any, length: int = size) -> Array:
+        return np.zeros(length, dtype=dtype)
+
+    text = (make(narrow), make(np.uint32), make(wide), make(narrow), make(narrow))
+    word = (make(wide), make(wide), make(wide), make(narrow), make(narrow))
+    line = (make(narrow), make(narrow), make(np.int64), make(narrow), make(np.uint32), *(make(narrow) for _ in range(5)))
+    edit = (make(narrow), make(np.uint32), make(wide), make(narrow), make(narrow))
+    table = (make(wide, slots), make(narrow, slots), make(narrow, slots), make(narrow, slots))
+    return Buffers._make([*text, *word, *line, *edit, *table])
+
+
+@inner
+def decode(data: Array, start: int, stop: int, chars: Array) -> int:
+    """Code points of valid UTF-8; returns how many."""
+    num, i = 0, start
+    while i < stop:
+        b = np.int32(data[i])
+        if b < 0x80:
+            chars[num] = b
+            i += 1
+        elif b < 0xE0:
+            chars[num] = (b & 0x1F) << 6 | data[i + 1] & 0x3F
+            i += 2
+        elif b < 0xF0:
+            chars[num] = (b & 0x0F) << 12 | (data[i + 1] & 0x3F) << 6 | data[i + 2] & 0x3F
+            i += 3
+        else:
+            chars[num] = (b & 0x07) << 18 | (data[i + 1] & 0x3F) << 12 | (data[i + 2] & 0x3F) << 6 | data[i + 3] & 0x3F
+            i += 4
+        num += 1
+    return num
+
+
+@inner
+def clear(numbers: Array) -> None:
+    """Set all to zero; numba's own assignment to a slice costs a second to compile."""
+    for i in range(len(numbers)):
+        numbers[i] = 0
+
+
+@inner
+def measure_characters(chars: Array, flags: Array, num_chars: int, scripts: Array, row: Array) -> None:
+    """Shares of scripts and kinds, and SlimPajama's length; `scripts` is zero before and after."""
+    spaces, digits, marks, capitals, normalized, gap = 0, 0, 0, 0, 0, False
+    for i in range(num_chars):
+        flag = flags[i]
+        scripts[flag >> ch.SCRIPT_SHIFT & 15] += 1
+        digits += 1 if flag & ch.DIGIT else 0
+        marks += 1 if flag & (ch.PUNCTUATION | ch.SYMBOL) else 0
+        capitals += 1 if flag & ch.UPPER else 0
+        if flag & ch.SPACE:
+            spaces += 1
+            gap = normalized > 0
+        elif not flag & ch.ASCII_PUNCTUATION:
+            # lower-casing turns U+0130 into two code points and nothing else into more than one
+            normalized += (2 if chars[i] == 0x130 else 1) + gap
+            gap = False
+    row[col.NORMALIZED_CHARS] = normalized
+    row[col.WHITE_SPACE_CHAR_FRACTION] = spaces / num_chars
+    row[col.DIGIT_CHAR_FRACTION] = digits / num_chars
+    row[col.PUNCTUATION_CHAR_FRACTION] = marks / num_chars
+    row[col.UPPERCASE_CHAR_FRACTION] = capitals / num_chars
+    for script in range(7):
+        row[col.LATIN_CHAR_FRACTION + script] = scripts[script + 1] / num_chars
+    for script in range(8):
+        scripts[script] = 0
+
+
+@inner
+def measure_symbols(chars: Array, num_chars: int, num_words: int, row: Array) -> None:
+    """Hash signs and ellipses over words."""
+    hashes, dots, runs, signs = 0, 0, 0, 0
+    for i in range(num_chars):
+        c = chars[i]
+        hashes += c == _HASH
+        signs += c == _ELLIPSIS
+        dots = dots + 1 if c == _DOT else 0
+        if dots == 3:
+            runs += 1
+            dots = 0
+    if num_words > 0:
+        row[col.HASH_TO_WORD_RATIO] = hashes / num_words
+        row[col.ELLIPSIS_TO_WORD_RATIO] = (runs + signs) / num_words
+        row[col.ELLIPSIS_SIGN_TO_WORD_RATIO] = signs / num_words
+
+
+@inner
+def cut_copy(t: Tables, b: Buffers, start: int, stop: int) -> tuple[int, int]:
+    """Sentences and words of a line whose citation marks are gone: its words have to be cut anew."""
+    chars, flags = b.line_chars[start:stop], b.line_flags[start:stop]
+    hashing.prefix_hashes(chars, stop - start, b.edit_prefix)
+    num = words.cut_words(
+        chars, flags, stop - start, b.edit_word_starts, b.edit_word_ends, b.tail, b.edit_prefix, t.powers, t.abbreviations
+    )
+    return lines.num_sentences(flags, b.edit_word_starts, b.edit_word_ends, int64(0), num), num
+
+
+@inner
+def judge_lines(t: Tables, b: Buffers, num_lines: int, num_words: int, row: Array) -> None:
+    """Faults, sentences and cleaned copy of each line, as C4 sees it."""
+    at, word = int64(0), int64(0)
+    for line in range(num_lines):
+        start, stop = lines.strip(b.flags, int64(b.line_starts[line]), int64(b.line_ends[line]))
+        first = word
+        while word < num_words and b.word_starts[word] < stop:
+            word += 1
+        begin = at
+        at, num_marks = lines.copy_without_citations(b.chars, b.flags, start, stop, t.marks, t.mark_ends, b.line_chars, b.line_flags, at)
+        faults = lines.text_faults(b.line_chars, b.line_flags, begin, at, t.lower, t.phrases, t.phrase_ends)
+        b.edit_starts[line], b.edit_ends[line] = begin, at
+        b.faults[line] = faults | lines.word_faults(b.flags, start, stop)
+        if num_marks == 0:
+            sentences, size = lines.num_sentences(b.flags, b.word_starts, b.word_ends, first, word), word - first
+        else:
+            sentences, size = cut_copy(t, b, begin, at)
+        b.sentences[line], b.line_sizes[line] = sentences, size
+        row[col.NUM_CITATION_MARKS] += num_marks
+    lines.count_faults(b.faults, num_lines, row)
+
+
+@inner
+def measure_edits(t: Tables, b: Buffers, num_lines: int, stamp: int, row: Array) -> None:
+    """The texts that C4 would leave, with and without its rule on line ends; FineWeb's ratios on the second."""
+    newline = t.flags[10]
+    for strict in (True, False):
+        base = col.C4_NUM_LINES if strict else col.OPEN_C4_NUM_LINES
+        fault = lines.UNTERMINATED if strict else 0
+        start, stop, num_words = lines.keep_lines(
+            b.line_chars, b.line_flags, b.edit_starts, b.edit_ends, b.faults, b.sentences, b.line_sizes, num_lines, fault, newline,
+            b.edit_chars, b.edit_flags, row, base,
+        )  # fmt: skip
+    size = lines.copy_down(b.edit_chars, b.edit_flags, start, stop)
+    hashing.prefix_hashes(b.edit_chars, size, b.edit_prefix)
+    row[col.OPEN_C4_NUM_WORDS] = num_words
+    num = lines.split_non_empty(b.edit_chars, b.edit_flags, size, b.line_starts, b.line_ends)
+    lines.measure_fineweb(
+        b.edit_chars, b.edit_flags, size, num_words, b.edit_prefix, t.powers, b.line_starts, b.line_ends, num,
+        b.keys, b.stamps, stamp, row, col.OPEN_C4_TERMINAL_LINE_FRACTION,
+    )  # fmt: skip
+
+
+@inner
+def measure_document(t: Tables, b: Buffers, num_chars: int, stamp: int, row: Array) -> None:
+    """All signals of the document in b.chars. Uses 16 stamps from `stamp` on."""
+    for i in range(num_chars):
+        b.flags[i] = t.flags[b.chars[i]]
+    hashing.prefix_hashes(b.chars, num_chars, b.prefix)
+    num = words.cut_words(b.chars, b.flags, num_chars, b.word_starts, b.word_ends, b.tail, b.prefix, t.powers, t.abbreviations)
+    hashing.word_hashes(b.prefix, t.powers, b.word_starts, b.word_ends, num, b.word_hashes, b.joined, b.spaced, b.sizes)
+    words.measure_words(b.flags, b.word_starts, b.word_ends, num, b.word_hashes, t.stop_words, b.keys, b.stamps, stamp, row)
+    words.measure_white_space_words(b.flags, num_chars, b.histogram, row)
+    measure_characters(b.chars, b.flags, num_chars, b.histogram, row)
+    measure_symbols(b.chars, num_chars, num, row)
+    repetition.measure_repeated_lines(
+        b.chars, b.flags, num_chars, b.prefix, t.powers, b.line_starts, b.line_ends, b.keys, b.stamps, stamp + 1, row
+    )
+    repetition.measure_n_grams(num_chars, num, b.joined, b.spaced, t.powers, b.sizes, b.keys, b.stamps, b.counts, b.firsts, stamp + 3, row)
+    num_lines = lines.split_non_empty(b.chars, b.flags, num_chars, b.line_starts, b.line_ends)
+    lines.measure_line_kinds(b.flags, b.line_starts, b.line_ends, num_lines, row)
+    lines.measure_fineweb(
+        b.chars, b.flags, num_chars, num, b.prefix, t.powers, b.line_starts, b.line_ends, num_lines, b.keys, b.stamps, stamp + 12, row,
+        col.TERMINAL_LINE_FRACTION,
+    )  # fmt: skip
+    num_lines = lines.split_lines(b.chars, b.flags, num_chars, b.line_starts, b.line_ends)
+    lines.measure_line_ends(b.chars, b.flags, b.line_starts, b.line_ends, num_lines, row)
+    judge_lines(t, b, num_lines, num, row)
+    measure_edits(t, b, num_lines, stamp + 13, row)
+
+
+def sources_digest(*modules: Any) -> int:
+    """A positive number that changes with any line of these modules."""
+    hasher = hashlib.blake2b(digest_size=7)
+    for module in modules:
+        hasher.update(Path(module.__file__).read_bytes())
+    return int.from_bytes(hasher.digest(), "big") + 1
+
+
+def compiled(function: Callable[..., Any], trial: Callable[[Callable[..., Any]], object]) -> Callable[..., Any]:
+    """The function compiled for threads, kept on disk where that is possible; `trial` calls it once on a tiny input."""
+    try:
+        kernel: Callable[..., Any] = njit(nogil=True, error_model="numpy", cache=True)(function)
+        trial(kernel)
+    except (OSError, RuntimeError) as error:
+        logging.getLogger(__name__).warning("compiled kernels cannot be kept on disk and are compiled in each process: %s", error)
+        kernel = njit(nogil=True, error_model="numpy")(function)
+        trial(kernel)
+    return kernel
+
+
+@cache
+def measure_kernel() -> Callable[..., Any]:
+    """measure(data, offsets, first, last, tables, buffers, rows): signals of documents first..last into rows of zeros."""
+    version = sources_digest(ch, col, hashing, words, repetition, lines, __import__(__name__, fromlist=["kernel"]))
+
+    def measure(data: Array, offsets: Array, first: int, last: int, t: Tables, b: Buffers, rows: Array) -> int:
+        stamp = int64(1)
+        clear(b.stamps)
+        for document in range(first, last):
+            if stamp > _LAST_STAMP:
+                clear(b.stamps)
+                stamp = int64(1)
+            num_chars = decode(data, offsets[document], offsets[document + 1], b.chars)
+            if num_chars > 0:
+                measure_document(t, b, num_chars, stamp, rows[document])
+            stamp += _STAMPS_PER_DOCUMENT
+        return version
+
+    def trial(kernel: Callable[..., Any]) -> object:
+        data, offsets = np.zeros(1, dtype=np.uint8), np.zeros(2, dtype=np.int64)
+        data.setflags(write=False)
+        offsets.setflags(write=False)
+        return kernel(data, offsets, 0, 0, tables(1), buffers(1), np.zeros((1, 71)))
+
+    return compiled(measure, trial)
