@@ -157,6 +157,11 @@ def pinned(lake: Lake, work: Work) -> Work:
     return work
 
 
+def column(rows: pa.Table, name: str) -> list[Any]:
+    """A column as Python values."""
+    return list(rows[name].to_pylist())
+
+
 def markdown_table(rows: pa.Table) -> str:
     """Rows as a Markdown table, for artifacts."""
     names = rows.column_names

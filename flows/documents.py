@@ -3,19 +3,21 @@
 Captures are indexed in the same pass that extracts their text, because reading a WARC twice would cost its decompression twice.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.common import Plan, Planned, StageResult, code_of, every_slot, markdown_table, open_lake, publish_markdown, require, settle
-from flows.processes import processes
+from flows.processes import in_child
 from flows.progress import Progress
 from flows.settings import DocumentsSettings, StageSettings
 from lm.corpus import documents
-from lm.corpus.documents import ExtractionOptions
-from lm.corpus.sources import SourceFile
+from lm.corpus.records import ExtractionOptions, SourceFile
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import absolute, output_dir
@@ -55,7 +57,8 @@ def _planned(shard: Shard, settings: DocumentsSettings, code: Mapping[str, str])
 def extract(shard: Shard, work: Work, settings: DocumentsSettings) -> Output:
     """Text of one crawled file."""
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
-        result = documents.extract_shard(
+        result = in_child(
+            documents.extract_shard,
             SourceFile(absolute(lake, shard.file), shard.num_bytes, shard.file_digest),
             name=shard.file,
             storage_options=lake.settings.s3fs_options() if is_remote(shard.file) else None,
@@ -70,7 +73,10 @@ def extract(shard: Shard, work: Work, settings: DocumentsSettings) -> Output:
         return Output(work=work, files=files, rejects=result.rejects, seconds=result.seconds)
 
 
-@flow(name="documents", task_runner=processes())
+SHARDS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1)
+
+
+@flow(name="documents", task_runner=SHARDS)
 def documents_flow(settings: DocumentsSettings = DocumentsSettings()) -> StageResult:
     """Extract the text of every crawled file that has not been extracted yet."""
     with open_lake() as lake:

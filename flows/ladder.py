@@ -20,6 +20,7 @@ from flows.common import (
     Planned,
     StageResult,
     code_of,
+    column,
     markdown_table,
     open_lake,
     publish_markdown,
@@ -99,11 +100,11 @@ def lay_out(work: Work, settings: LadderSettings, tokenizer_id: str, validation_
             SELECTION.format(view=f'"recipe_{settings.recipe}"'),
             {"validation_id": validation_id, "tokenizer_id": tokenizer_id, "max_jaccard": settings.max_validation_jaccard},
         )
-        train = selection.filter(pc.equal(selection["split"], "train"))
+        train = selection.filter(pc.field("split") == "train")
         available = int(pc.sum(train["num_tokens"]).as_py() or 0)
         tokens = rungs.sizes(settings.first_rung_tokens, settings.num_rungs, settings.factor, available, shrink=settings.shrink_to_fit)
         laid = rungs.lay_out(train["rank"].to_numpy(), train["num_tokens"].to_numpy(), tokens)
-        ladder_id = digest(tokenizer_id, validation_id, *selection["id"].to_pylist(), *selection["split"].to_pylist())
+        ladder_id = digest(tokenizer_id, validation_id, *column(selection, "id"), *column(selection, "split"))
         write_selection(selection, out.path / "selection.parquet")
         file = out.publish("selection.parquet")
         rows = pa.table(

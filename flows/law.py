@@ -13,7 +13,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import ladder
-from flows.common import LOG, Plan, Planned, StageResult, code_of, markdown_table, open_lake, publish_markdown, require, settle
+from flows.common import LOG, Plan, Planned, StageResult, code_of, column, markdown_table, open_lake, publish_markdown, require, settle
 from flows.settings import LawSettings
 from lm import law
 from storage import ledger
@@ -55,7 +55,7 @@ def plan(lake: Lake, settings: LawSettings) -> Plan[pa.Table]:
     if not found.num_rows:
         return Plan("law", [])
     ladder_id = settings.ladder_id or ladder.newest(lake)
-    top = max(found["rung"].to_pylist())
+    top = max(column(found, "rung"))
     work = Work(
         stage="law",
         slot=f"{ladder_id[:16]}/{settings.metric}/to-rung-{top}",
@@ -63,7 +63,7 @@ def plan(lake: Lake, settings: LawSettings) -> Plan[pa.Table]:
         code=code_of(*FORECAST_CODE),
         inputs={
             f"metrics/{run}/{rung}": key
-            for run, rung, key in zip(*(found[n].to_pylist() for n in ("run_id", "rung", "produced_by")), strict=True)
+            for run, rung, key in zip(*(column(found, name) for name in ("run_id", "rung", "produced_by")), strict=True)
         },
     )
     return Plan("law", [Planned(work, found)])
@@ -84,9 +84,9 @@ def fit(work: Work, found: pa.Table, settings: LawSettings, ladder_id: str) -> l
 
 
 def _forecasts(lake: Lake, laws: Sequence[law.Law], found: pa.Table, settings: LawSettings, ladder_id: str) -> list[Output]:
-    target = max(found["rung"].to_pylist()) + 1
+    target = max(column(found, "rung")) + 1
     rung = lake.rows("SELECT num_tokens FROM rungs WHERE ladder_id = ? AND rung = ?", [ladder_id, target])
-    sizes = sorted(set(found["num_params"].to_pylist()))
+    sizes = sorted(set(column(found, "num_params")))
     return [
         _forecast(lake, laws, size, rung[0][0], target, _seeds(found, size), settings, ladder_id)
         for size in sizes
@@ -95,7 +95,7 @@ def _forecasts(lake: Lake, laws: Sequence[law.Law], found: pa.Table, settings: L
 
 
 def _seeds(found: pa.Table, num_params: int) -> int:
-    return len({seed for seed, size in zip(found["seed"].to_pylist(), found["num_params"].to_pylist(), strict=True) if size == num_params})
+    return len({seed for seed, size in zip(column(found, "seed"), column(found, "num_params"), strict=True) if size == num_params})
 
 
 def _is_measured_or_registered(lake: Lake, ladder_id: str, rung: int, num_params: int, metric: str) -> bool:

@@ -48,6 +48,7 @@ class Progress:
         if not in_run():
             return
         if self.artifact is None:
-            self.artifact = create_progress_artifact(percent, description=self.title)
+            created = create_progress_artifact(percent, description=self.title)
+            self.artifact = created if isinstance(created, UUID) else None
         else:
             update_progress_artifact(self.artifact, percent)

@@ -6,6 +6,7 @@ Training is not part of it: it costs more than a night's pages usually change. T
 import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 from prefect import flow, task
@@ -61,7 +62,7 @@ def _crawls(lake: Lake, settings: RefreshSettings) -> list[CrawlSettings]:
     return [CrawlSettings(source=name, revisit=True, **_how(json.loads(asked.get(known.get(name), "{}")))) for name in names]
 
 
-def _how(parameters: dict[str, object]) -> dict[str, object]:
+def _how(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name in CrawlSettings.model_fields and value is not None}
 
 

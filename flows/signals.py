@@ -19,6 +19,7 @@ from flows.common import (
     Planned,
     StageResult,
     code_of,
+    column,
     every_slot,
     open_lake,
     publish_markdown,
@@ -42,6 +43,9 @@ UNSCORED = """
     GROUP BY id ORDER BY id
 """
 """Texts of one documents output that no output which stays has scored."""
+
+
+TEXTS = "SELECT id, min(text) AS text FROM documents SEMI JOIN wanted USING (id) GROUP BY id ORDER BY id"
 
 
 def plan(lake: Lake, settings: SignalsSettings) -> Plan[str]:
@@ -76,8 +80,8 @@ def measure(work: Work, documents_key: str, staying: list[str], taken: set[str],
     started = time.monotonic()
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
         texts = lake.query(UNSCORED, [documents_key, staying])
-        texts = texts.filter(pa.array([id not in taken for id in texts["id"].to_pylist()], pa.bool_()))
-        taken.update(texts["id"].to_pylist())
+        texts = texts.filter(pa.array([id not in taken for id in column(texts, "id")], pa.bool_()))
+        taken.update(column(texts, "id"))
         values = signal_kernels.compute(texts["text"], num_threads=settings.num_threads).add_column(0, "id", texts["id"])
         bands = minhash.band_table(texts["id"], texts["text"], settings.minhash_preset, num_threads=settings.num_threads)
         files = {
@@ -111,13 +115,22 @@ def compare(work: Work, fresh: list[str], settings: SignalsSettings) -> Output:
         old = lake.query("SELECT id, bands FROM signatures WHERE NOT list_contains(?, produced_by) ORDER BY id", [fresh])
         proposed = near_duplicates.propose(new, old if old.num_rows else None)
         ids = pa.table({"id": pc.unique(pa.concat_arrays([*proposed["id_a"].chunks, *proposed["id_b"].chunks, pa.array([], pa.string())]))})
-        texts = lake.query("SELECT id, min(text) AS text FROM documents SEMI JOIN wanted USING (id) GROUP BY id ORDER BY id", wanted=ids)
+        texts = _texts(lake, ids)
         pairs = near_duplicates.verify(proposed, texts, settings.minhash_preset, min_jaccard=settings.min_jaccard)
         files = {"near_duplicates": [out.write("near_duplicates", pairs)]}
     LOG.info(
         "  compared %s new texts: %s pairs proposed, %s verified", f"{new.num_rows:,}", f"{proposed.num_rows:,}", f"{pairs.num_rows:,}"
     )
     return Output(work=work, files=files, seconds=time.monotonic() - started)
+
+
+def _texts(lake: Lake, ids: pa.Table) -> pa.Table:
+    with lake.connection() as connection:
+        connection.register("wanted", ids)
+        try:
+            return connection.execute(TEXTS).to_arrow_table()
+        finally:
+            connection.unregister("wanted")
 
 
 @flow(name="signals")

@@ -14,11 +14,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
-from prefect.futures import wait
 
 from flows import ladder, train
 from flows.common import LOG, StageResult, markdown_table, open_lake, publish_markdown, settle
-from flows.processes import processes
+from flows.processes import side_by_side
 from flows.progress import Progress
 from flows.settings import SweepSettings, TrainSettings
 from storage.lake import Lake
@@ -72,8 +71,7 @@ def train_on_workers(todo: Sequence[TrainSettings], num_retries: int) -> None:
             for run_id in list(launched):
                 _follow(client, launched, run_id, failures)
             progress(len(todo) - len(launched), len(todo))
-    if failures:
-        raise SweepError(f"{len(failures)} of {len(todo)} trainings failed; the others are in the lake:\n" + "\n".join(failures))
+    _raise_if_any(failures, len(todo))
 
 
 class _Launched:
@@ -118,17 +116,23 @@ def sweep_flow(settings: SweepSettings = SweepSettings()) -> StageResult:
         if todo and settings.launch == "deployment":
             train_on_workers(todo, settings.num_retries)
         elif todo:
-            _side_by_side(todo, settings.num_parallel)
+            _train_all_here(todo, settings.num_parallel)
         result = StageResult("sweep", len(wanted) - len(todo), len(todo), 0, time.monotonic() - started)
         LOG.info("%s", result)
         publish_markdown("sweep", markdown_table(lake.query(RUNS, [ladder_id])), "Runs of this ladder")
         return result
 
 
-def _side_by_side(todo: Sequence[TrainSettings], num_parallel: int) -> None:
-    with processes(num_parallel) as runner:
-        futures = [runner.submit(train_here, parameters={"training": training}) for training in todo]
-        wait(futures)
-        failures = [future.state for future in futures if not future.state.is_completed()]
+def _train_all_here(todo: Sequence[TrainSettings], num_parallel: int) -> None:
+    states = list(side_by_side(train_here, [{"training": training} for training in todo], num_parallel))
+    failures = [
+        f"  {training.model} seed {training.seed}: {state.message}"
+        for training, state in zip(todo, states, strict=True)
+        if not state.is_completed()
+    ]
+    _raise_if_any(failures, len(todo))
+
+
+def _raise_if_any(failures: Sequence[str], num_trainings: int) -> None:
     if failures:
-        raise SweepError(f"{len(failures)} of {len(todo)} trainings failed; the others are in the lake. First: {failures[0].message}")
+        raise SweepError(f"{len(failures)} of {num_trainings} trainings failed; the others are in the lake:\n" + "\n".join(failures))

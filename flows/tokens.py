@@ -19,6 +19,7 @@ from flows.common import (
     Planned,
     StageResult,
     code_of,
+    column,
     markdown_table,
     open_lake,
     pinned,
@@ -106,7 +107,8 @@ def plan(lake: Lake, settings: TokensSettings) -> Plan[str]:
 def kept_by_rank(lake: Lake, recipe: str) -> pa.Table:
     """Ids and sizes of the documents a recipe keeps, in rank order."""
     kept = lake.query(f'SELECT id, num_bytes FROM "recipe_{recipe}" WHERE kept ORDER BY id')
-    return kept.take(pa.array(np.lexsort((kept["id"].to_numpy(zero_copy_only=False), rank.rank(kept["id"].to_pylist(), RANK_KEY)))))
+    ids = column(kept, "id")
+    return kept.take(np.lexsort((np.array(ids, dtype=str), rank.rank(ids, RANK_KEY))))
 
 
 @task(name="vocabulary", cache_policy=NO_CACHE, persist_result=False, task_run_name="vocabulary {work.slot}")
@@ -145,7 +147,7 @@ def draw_validation(work: Work, settings: TokensSettings) -> Output:
     """Documents held out from training, drawn by a hash of their ids."""
     with open_lake(read_only=True) as lake:
         kept = kept_by_rank(lake, settings.validation_recipe)
-    drawn = validation.draw(kept["id"].to_pylist(), kept["num_bytes"].to_pylist(), key=RANK_KEY, max_bytes=settings.validation_bytes)
+    drawn = validation.draw(column(kept, "id"), column(kept, "num_bytes"), key=RANK_KEY, max_bytes=settings.validation_bytes)
     LOG.info("  validation set of %s documents, %.2f MB", f"{len(drawn.ids):,}", drawn.num_bytes / 1e6)
     rows = pa.table({"validation_id": [drawn.validation_id] * len(drawn.ids), "id": drawn.ids})
     return Output(work=work, tables={"validation": rows})

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import ladder
 from flows.common import LOG, MissingInputError, Plan, Planned, StageResult, open_lake, publish_markdown, settle
+from flows.processes import in_child
 from flows.progress import Progress
 from flows.settings import TrainSettings
 from lm.models.config import preset
@@ -83,7 +84,8 @@ def train(work: Work, config: TrainConfig, ladder_id: str) -> Output:
     started = time.monotonic()
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
         progress = Progress(f"train {config.model.name} seed {config.seed}", "tokens")
-        result = train_trunk(
+        result = in_child(
+            train_trunk,
             config,
             token_data(lake, ladder_id),
             work.parameters["rungs"],

@@ -29,7 +29,6 @@ def main(
     """Set what every command needs before anything heavy is imported."""
     os.environ["LADDER_LAKE"] = lake_at if lake_at and "://" in lake_at else str(Path(lake_at or "lake").absolute())
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
-    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "ladder")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 

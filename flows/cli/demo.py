@@ -51,7 +51,7 @@ def target(source: str | None) -> Iterator[dict[str, Any]]:
 
     site = docsite.build(cache_dir=lake_home() / "cache" / "docsite", on_progress=Progress("read docstrings", "files"))
     with docsite.serve(site) as server:
-        say(f"Serving the documentation of {site.num_packages:,} installed packages, {site.num_pages:,} pages, at {server.url}")
+        say(f"Serving the documentation of {len(site.packages):,} installed packages, {site.num_pages:,} pages, at {server.url}")
         yield {"source": f"site:{SITE}", "proxy": server.url, "delay_seconds": 0.0, "num_concurrent": 16}
 
 

@@ -1,7 +1,7 @@
 """`ladder sql`, `ladder lake`, `ladder status`: look into the lake without changing it, and without Prefect."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,13 +12,14 @@ from flows.cli.running import friendly_errors
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for name, command in {"sql": sql, "lake": lake, "status": status}.items():
-        app.command(name=name, rich_help_panel="Lake")(friendly_errors(command))
+    app.command(name="sql", rich_help_panel="Lake")(friendly_errors(sql))
+    app.command(name="lake", rich_help_panel="Lake")(friendly_errors(lake))
+    app.command(name="status", rich_help_panel="Lake")(friendly_errors(status))
 
 
 def sql(
     query: Annotated[str, typer.Argument(help="One read-only query over the tables of the lake.")],
-    format: Annotated[str, typer.Option(help="table, json, csv or parquet.")] = "table",
+    format: Annotated[Literal["table", "json", "csv", "parquet"], typer.Option(help="How the rows are written.")] = "table",
 ) -> None:
     """Query the lake; nothing can be changed."""
     from storage.inspect import run_query

@@ -30,7 +30,7 @@ def lake_home() -> Path:
 @contextmanager
 def prefect_server() -> Iterator[None]:
     """Run flows against PREFECT_API_URL if it is set, else against the lake's own server: the running one, or one for this command."""
-    from flows.processes import log_to_terminal
+    from flows.terminal import log_to_terminal, send_the_rest
 
     log_to_terminal()
     if os.environ.get("PREFECT_API_URL"):
@@ -48,6 +48,7 @@ def prefect_server() -> Iterator[None]:
             with temporary_settings(updates={PREFECT_API_URL: url}):
                 yield
         finally:
+            send_the_rest()
             del os.environ["PREFECT_API_URL"]
 
 
