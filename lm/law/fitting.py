@@ -41,16 +41,17 @@ def fit(points: Points | Columns, form: str, *, seed: int = 0, num_bootstrap: in
     return _law(checked, record, seed, num_bootstrap)
 
 
-def fit_all(points: Points | Columns, *, seed: int = 0, num_bootstrap: int = 500) -> tuple[list[Law], list[str]]:
-    """Every form that the points can carry: data_only at each size, then the joint ones. Returns laws and why others were skipped."""
+def fit_all(points: Points | Columns, *, seed: int = 0, num_bootstrap: int = 500) -> tuple[list[Law], dict[str, str]]:
+    """Every form that the points can carry: data_only at each size, then the joint ones. Returns laws, and why others were skipped, by form and size."""
     checked = points if isinstance(points, Points) else gather(points)
-    laws, skipped = [], []
+    laws: list[Law] = []
+    skipped: dict[str, str] = {}
     for form in FORMS.values():
         for part in [checked.of_size(size) for size in checked.sizes()] if form.one_size else [checked]:
             try:
                 laws.append(fit(part, form.name, seed=seed, num_bootstrap=num_bootstrap))
             except ValueError as error:
-                skipped.append(str(error))
+                skipped[f"{form.name} at {part.num_params[0]:,.0f} parameters" if form.one_size else form.name] = str(error)
     return laws, skipped
 
 

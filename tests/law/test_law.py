@@ -184,7 +184,7 @@ def test_small_sizes_are_forecast_from_the_joint_law_and_others_from_their_own()
     data = ladder(5, noise=0.002)
     keep = [i for i in range(20) if data["num_params"][i] == 8e5 or data["num_tokens"][i] < BASE_TOKENS * 8]
     laws, skipped = law.fit_all({name: [values[i] for i in keep] for name, values in data.items()}, num_bootstrap=20)
-    assert skipped == []
+    assert skipped == {}
     assert law.headline_law(laws, 8e5).form == "data_only"
     assert law.headline_law(laws, 3e6).form == "chinchilla"
     assert law.headline_law(laws, 7e7).form == "chinchilla"

@@ -1,0 +1,208 @@
+"""Every word of the report, by language. Code elsewhere names a text by its key and fills in numbers.
+
+`{...}` marks what is filled in; `**` marks what is set in bold. Another language is another mapping with the same keys; a test
+compares the keys. The cost is that a sentence stands apart from the condition under which it is said.
+"""
+
+from collections.abc import Mapping
+
+ENGLISH: Mapping[str, str] = {
+    "html_lang": "en",
+    "kicker": "dataladder report",
+    "made": "made {made_at} from lake snapshot {snapshot}",
+    "made_without_snapshot": "made {made_at}",
+    "sql": "SQL behind this",
+    "nothing": "Nothing here yet.",
+    "all_rows": "Showing the first {shown} of {total}; the SQL gives all.",
+    # metrics
+    "unit_loss_nats_per_token": "nats per token",
+    "unit_bits_per_byte": "bits per byte",
+    "metric_loss_nats_per_token": "validation loss",
+    "metric_bits_per_byte": "validation bits per byte",
+    # the story
+    "story_no_runs": "No model has been trained yet, so there is no curve to speak of.",
+    "story_fell": "From {first} to {last} training tokens, the {metric} of the {size} model fell from {high} to **{low} {unit}**.",
+    "story_rose": "From {first} to {last} training tokens, the {metric} of the {size} model did **not** fall: it went from "
+    "{high} to {low} {unit}.",
+    "story_one_rung": "Only one amount of data has been trained so far, so nothing can be said about how loss falls with data.",
+    "story_no_forecast": "No forecast has been registered.",
+    "story_forecast_open": "The law forecasts **{predicted}** at {tokens} tokens for the {size} model, with a {level} interval from "
+    "**{low} to {high}**. That rung has not been measured yet.",
+    "story_forecast_inside": "Before the {tokens}-token rung was trained, the law had forecast **{predicted}** for it, with a {level} "
+    "interval from **{low} to {high}**. The outcome, {seeds}, is **{outcome}**: inside the interval, {miss} "
+    "{direction} the forecast.",
+    "story_forecast_outside": "Before the {tokens}-token rung was trained, the law had forecast **{predicted}** for it, with a {level} "
+    "interval from **{low} to {high}**. The outcome, {seeds}, is **{outcome}**: **outside the interval**, "
+    "{miss} {direction} the forecast. The form or its interval was wrong here, and what it says about still "
+    "larger amounts should not be trusted without another rung.",
+    "story_late": "This forecast was registered after its rung was trained, so it counts as a fit and not as a prediction.",
+    "story_other": "For the {size} model the forecast was {predicted} [{low}, {high}] and the outcome {outcome}, {verdict}.",
+    "story_other_open": "For the {size} model it is {predicted} [{low}, {high}], not measured yet.",
+    "story_record": "Of {scored} forecasts scored on this ladder, {inside} fell inside their interval.",
+    "story_next_clear": "If the law holds, doubling the data once more lowers the {size} model's loss by {gain}, to {next}; that "
+    "is more than the interval leaves open.",
+    "story_next_unclear": "If the law holds, doubling the data once more lowers the {size} model's loss by {gain}, to {next}; the "
+    "interval [{low}, {high}] still includes no gain at all.",
+    "story_sure_points": "How sure is that? The law behind the forecast rests on {points} losses at {rungs}, {seeds}.",
+    "story_sure_by_form_error": "Most of its interval comes from how far fits without the largest rungs missed them.",
+    "story_sure_by_form_error_unseen": "With too few rungs to hide one, its interval spans the whole gain the law predicts.",
+    "story_sure_by_seed_noise": "Most of its interval comes from the scatter between seeds.",
+    "story_sure_by_sampling": "Most of its interval comes from the small number of points.",
+    "story_open_constants": "The data does **not** fix {constants}: forecasts near the data do not need {them}, but a statement about "
+    "the loss at unlimited data would.",
+    "story_fixed_constants": "The data fixes all constants of the law.",
+    "story_excluded": "{excluded} were left out of the fit, with reasons below.",
+    "story_warning": "Warning: {warning}.",
+    "story_data": "The data: {captures} captured pages gave {documents} documents, {texts} of them distinct.",
+    "story_recipe": "The recipe {recipe} keeps {share} of the distinct texts; the largest rung uses {used} of {available} "
+    "tokens available.",
+    "story_alarm": "{alarms} of its rules removed nothing or everything, and deserve a look.",
+    "one_seed": "one seed only",
+    "many_seeds": "{seeds} seeds each",
+    "seed_outcome_one": "one run",
+    "seed_outcome_many": "the mean of {seeds} seeds",
+    "above": "above",
+    "below": "below",
+    "inside": "inside the interval",
+    "outside": "outside the interval",
+    "it": "it",
+    "them": "them",
+    "points_one": "One point",
+    "points_many": "{points} points",
+    "rungs_count": "{rungs} amounts of data",
+    # tiles
+    "tile_texts": "distinct texts",
+    "tile_tokens": "tokens available",
+    "tile_runs": "runs",
+    "tile_loss": "{unit} at {tokens} tokens",
+    "tile_forecast": "forecast [{low}, {high}]",
+    # sections
+    "curve_title": "Loss against data",
+    "curve_lead": "Each point is one checkpoint at the end of its decay. Lines are the laws behind the forecasts, which saw only the rungs "
+    "before it; bands are {level} intervals for {seeds}. The hollow diamond with its bar is the forecast, the cross the measured mean.",
+    "axis_tokens": "training tokens",
+    "legend_size": "model size",
+    "forecasts_title": "Forecasts and their outcomes",
+    "forecasts_lead": "A forecast is a row that is written before its rung is trained and never replaced.",
+    "laws_title": "Laws",
+    "laws_lead": "Huber loss on the log loss, many starts; intervals are 90% bootstrap intervals over runs. A dimmed "
+    "constant is one that the data does not fix.",
+    "funnel_title": "From pages to training data",
+    "funnel_lead": "What each step keeps. Token counts exist from the point where texts are tokenized.",
+    "funnel_captures": "captured pages",
+    "funnel_documents": "documents with text",
+    "funnel_texts": "distinct texts",
+    "funnel_recipe": "kept by {recipe}",
+    "funnel_ladder": "largest rung ({recipe})",
+    "rules_title": "What each rule removes",
+    "rules_lead": "A text counts under the first rule it fails, so the bars of one recipe add up to what it removes. Tokens "
+    "are estimated from bytes.",
+    "rules_none": "removes nothing",
+    "alarm_removes_nothing": "removes nothing",
+    "alarm_removes_everything": "removes everything",
+    "duplicates_title": "Duplicates",
+    "duplicates_lead": "{documents} documents hold {texts} distinct texts; {repeated} texts occur more than once. Among distinct "
+    "texts, {pairs} pairs are near-duplicates, verified on their shingles; {near} texts have at least one.",
+    "languages_title": "Languages",
+    "hosts_title": "Hosts",
+    "domains_title": "Loss by host",
+    "domains_lead": "Bits per byte on held-out text, mean over seeds, at the largest rung, for the largest model.",
+    "runs_title": "Runs",
+    "runs_lead": "One row per trunk: a run at constant learning rate with a decayed branch at every rung. Parameters count embeddings.",
+    "rungs_title": "Rungs",
+    "rungs_lead": "Nested amounts of data: each rung contains the smaller ones.",
+    "rejects_title": "Set aside",
+    "rejects_lead": "Records that did not become rows, counted under a reason. Nothing is dropped silently.",
+    "stages_title": "Stages",
+    "stages_lead": "What the lake holds from each stage, and the seconds of work behind it.",
+    # columns
+    "col_step": "step",
+    "col_documents": "documents",
+    "col_of_previous": "of texts",
+    "col_bytes": "size",
+    "col_tokens": "tokens",
+    "col_recipe": "recipe",
+    "col_rule": "rule",
+    "col_failing": "texts failing",
+    "col_removed": "removed first by it",
+    "col_share": "share",
+    "col_est_tokens": "tokens ≈",
+    "col_alarm": "alarm",
+    "col_stage": "stage",
+    "col_reason": "reason",
+    "col_rejects": "records",
+    "col_example": "for example",
+    "col_language": "language",
+    "col_host": "host",
+    "col_model": "model",
+    "col_params": "parameters",
+    "col_non_embedding": "without embeddings",
+    "col_seed": "seed",
+    "col_trained": "tokens trained",
+    "col_flops": "FLOPs",
+    "col_speed": "tokens/s",
+    "col_seconds": "time",
+    "col_device": "device",
+    "col_rung": "rung",
+    "col_available": "available",
+    "col_bpb": "bits per byte",
+    "col_first": "at the smallest rung",
+    "col_items": "held-out documents",
+    "col_outputs": "outputs",
+    "col_rows": "rows",
+    "col_finished": "last finished (UTC)",
+    "col_form": "law",
+    "col_points": "points",
+    "col_upto": "fitted up to",
+    "col_metric": "metric",
+    "col_predicted": "forecast",
+    "col_interval": "interval",
+    "col_outcome": "outcome",
+    "col_verdict": "verdict",
+    "col_registered": "registered (UTC)",
+    "col_rung_trained": "rung trained (UTC)",
+    "col_final": "final loss",
+    "verdict_inside": "inside",
+    "verdict_outside": "outside",
+    "verdict_open": "open",
+    "verdict_late": "registered late",
+    "joint": "all sizes",
+    "law_named": "{form}, {size}, up to {tokens} tokens",
+    "not_fixed": "not fixed: {names} ({reason})",
+    "excluded": "{number} left out: {reason}",
+    "reason_not_finite": "not a finite number",
+    "reason_not_positive": "not positive",
+    "reason_duplicate": "same run twice",
+    "reason_conflicting_values": "one run with two different losses",
+    "reason_highest_loss": "among the highest losses, as asked",
+    "form_data_only": "E + B/Dᵇ",
+    "form_chinchilla": "E + A/Nᵃ + B/Dᵇ",
+    "axis_pairs": "near-duplicate pairs",
+    "axis_jaccard": "Jaccard similarity of the two texts",
+    "axis_removed": "texts removed first by this rule",
+    "axis_documents": "documents",
+    "tip_observed": "measured",
+    "tip_fitted": "law",
+    "tip_interval": "interval",
+    "tip_forecast": "forecast",
+    "tip_outcome": "outcome",
+    "foot": "Every figure is a query over the lake. Nothing on this page was loaded from a network.",
+}
+
+LANGUAGES: Mapping[str, Mapping[str, str]] = {"en": ENGLISH}
+
+
+class Texts:
+    """The words of one language: `texts("axis_tokens")`, `texts("made_without_snapshot", made_at=...)`."""
+
+    def __init__(self, language: str = "en") -> None:
+        if language not in LANGUAGES:
+            raise ValueError(f"a report's language must be one of {', '.join(LANGUAGES)}; came {language!r}")
+        self._texts = LANGUAGES[language]
+
+    def __call__(self, key: str, **values: str) -> str:
+        return self._texts[key].format(**values)
+
+    def maybe(self, prefix: str, word: str) -> str:
+        """The text for a word from the data, or the word itself if there is none."""
+        return self._texts.get(f"{prefix}_{word}", word)

@@ -1,0 +1,203 @@
+"""A small lake in memory with believable rows, hostile host names and a fitted ladder; the report's own queries read it."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lm import law
+from lm.report import ReportData, gather
+from storage.schema import TABLES
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SIZES = {"tiny": 812_032, "small": 3_154_176}
+BASE = 262_144
+NUM_RUNGS = 6
+HOSTILE = "evil.example/<script>alert(1)</script>\u202egpj|**x**"
+AVAILABLE = {"num_available_tokens": 9_123_456}
+METRIC = "loss_nats_per_token"
+
+
+def true_loss(num_params: float, num_tokens: float) -> float:
+    return 2.2 + 380.0 * math.exp(-0.42 * math.log(num_params)) + 260.0 * math.exp(-0.36 * math.log(num_tokens))
+
+
+class SampleLake:
+    """Tables of the real schema in DuckDB, filled row by row."""
+
+    def __init__(self) -> None:
+        self.connection = duckdb.connect()
+        self.waiting: dict[str, list[dict[str, Any]]] = {}
+        for name, table in TABLES.items():
+            columns = ", ".join(f'"{column}" {spec.type}' for column, spec in table.columns.items())
+            self.connection.execute(f"CREATE TABLE {name} ({columns})")
+
+    def add(self, table: str, *rows: dict[str, Any]) -> None:
+        self.waiting.setdefault(table, []).extend(rows)
+
+    def flush(self) -> None:
+        for table, rows in self.waiting.items():
+            if not rows:
+                continue
+            self.connection.register("incoming", pa.Table.from_pylist(rows))
+            self.connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+        self.waiting.clear()
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        self.flush()
+        return self.connection.execute(sql, dict(parameters) if parameters else None).to_arrow_table()
+
+    def report(self) -> ReportData:
+        return gather(
+            self.query, ladder_id="ladder", title="Documentation of 41 Python packages", made_at="2026-11-22 12:40 UTC", lake_snapshot=37
+        )
+
+
+def add_corpus(lake: SampleLake) -> None:
+    rng = np.random.default_rng(1)
+    hosts = ["numpy.docs.local", "scipy.docs.local", "prefect.docs.local", "torch.docs.local", HOSTILE]
+    for i in range(600):
+        host = hosts[min(4, int(rng.exponential(1.2)))]
+        lake.add("captures", {"capture_id": f"c{i}", "url": f"http://{host}/{i}", "host": host, "num_bytes": int(rng.lognormal(9, 0.7))})
+        if i % 12 == 0:
+            continue
+        text = {"id": f"t{i - i % 2 if i % 20 < 2 else i}", "language": ["en", "en", "en", "en", "de", "und"][i % 6], "num_bytes": 1500 + i}
+        lake.add("documents", {**text, "capture_id": f"c{i}", "host": host, "title": "<b>bold</b>"})
+        lake.add("tokens", {"id": text["id"], "num_tokens": (1500 + i) // 4})
+    for i in range(60):
+        lake.add(
+            "near_duplicates", {"id_a": f"t{i}", "id_b": f"t{i + 60}", "jaccard": float(0.7 + 0.3 * rng.beta(2, 2)), "method": "fineweb"}
+        )
+    for reject in _rejects():
+        lake.add("rejects", {"stage": "documents", "source": "a.warc.gz", **reject})
+    rules = {
+        "gopher": [("gopher_stop_words", 62, 31, None), ("gopher_words", 40, 40, None), ("gopher_bullets", 9, 4, None)],
+        "raw": [("exact_duplicate", 0, 0, "removes_nothing")],
+        "fineweb": [
+            ("fineweb_short_lines", 110, 96, None),
+            ("near_duplicate", 55, 38, None),
+            ("fineweb_chars_dup", 0, 0, "removes_nothing"),
+        ],
+    }
+    for recipe, counted in rules.items():
+        for rule, failing, removed, alarm in [*counted, ("kept", 400, 400, None), ("all", 500, 500, None)]:
+            row = {"recipe": recipe, "rule": rule, "num_failing": failing, "num_removed": removed, "num_removed_bytes": removed * 1300}
+            lake.add("recipe_counts", {**row, "alarm": alarm})
+
+
+def _rejects() -> list[dict[str, Any]]:
+    return [
+        {"reason": "empty_text", "num_rejects": 44, "example": "http://numpy.docs.local/<img src=x onerror=alert(1)>"},
+        {"reason": "truncated_record", "num_rejects": 2, "example": "a.warc.gz@123"},
+        {"reason": "http_status", "num_rejects": 4, "example": "http://scipy.docs.local/missing"},
+    ]
+
+
+def add_ladder(lake: SampleLake, *, scatter: float = 0.004, surprise: float = 0.0, num_seeds: int = 2, trained: int = NUM_RUNGS) -> None:
+    """Runs and metrics over nested rungs; `surprise` moves the top rung's log loss."""
+    rng = np.random.default_rng(7)
+    for rung in range(NUM_RUNGS):
+        row = {"ladder_id": "ladder", "rung": rung, "recipe": "gopher", "num_tokens": BASE * 2**rung, "num_documents": 14 * 2**rung}
+        lake.add("rungs", {**row, **AVAILABLE})
+    for name, size in SIZES.items():
+        for seed in range(num_seeds):
+            run_id = f"{name}-{seed}"
+            lake.add("runs", _run(run_id, name, size, seed))
+            shift = rng.normal(0.0, scatter)
+            for rung in range(trained):
+                tokens = BASE * 2**rung
+                key = f"train-{run_id}-{rung}"
+                loss = true_loss(size, tokens) * math.exp(shift + rng.normal(0.0, scatter) + surprise * (rung == NUM_RUNGS - 1))
+                finished = NOON + timedelta(minutes=rung * 4 + seed)
+                lake.add("stages", {"stage": "train", "slot": key, "key": key, "num_rows": 1, "seconds": 81.0, "finished_at": finished})
+                lake.add("checkpoints", {"produced_by": key, "run_id": run_id, "rung": rung, "num_tokens": tokens})
+                row = {"run_id": run_id, "rung": rung, "num_tokens": tokens, "split": "validation", "validation_id": "v", "domain": "all"}
+                lake.add("metrics", {**row, "name": METRIC, "value": loss, "stderr": 0.01})
+                lake.add("metrics", {**row, "name": "bits_per_byte", "value": loss / 2.9, "stderr": 0.004})
+                for i, host in enumerate(("numpy.docs.local", "scipy.docs.local", HOSTILE)):
+                    domain = {**row, "domain": host, "name": "bits_per_byte", "value": loss / 2.9 + 0.1 * i, "num_items": 30 - i}
+                    lake.add("metrics", domain)
+
+
+def _run(run_id: str, name: str, size: int, seed: int) -> dict[str, Any]:
+    top = BASE * 2 ** (NUM_RUNGS - 1)
+    return {
+        "run_id": run_id,
+        "ladder_id": "ladder",
+        "model": name,
+        "num_params": size,
+        "num_params_non_embedding": size // 2,
+        "seed": seed,
+        "num_tokens": top,
+        "train_tokens": int(top * 1.4),
+        "train_flops": 6.2 * size * top,
+        "tokens_per_second": 11_800.0,
+        "seconds": top * 1.4 / 11_800,
+        "device": "cpu",
+    }
+
+
+def add_forecasts(lake: SampleLake, *, late: bool = False, refit: bool = True) -> None:
+    """Laws over all rungs but the top, forecasts of the top, outcomes where it is trained; then laws over everything."""
+    sql = f"""SELECT m.run_id, r.num_params, m.num_tokens, r.seed, m.value FROM metrics m JOIN runs r USING (run_id)
+        WHERE m.name = '{METRIC}' AND m.domain = 'all'"""
+    top = BASE * 2 ** (NUM_RUNGS - 1)
+    laws, _ = law.fit_all(lake.query(f"{sql} AND m.num_tokens < {top}"), num_bootstrap=30)
+    num_seeds = len(set(lake.query("SELECT seed FROM runs")["seed"].to_pylist()))
+    lake.add("laws", *law.law_rows(laws, ladder_id="ladder", metric=METRIC, curves=law.curve(laws, num_seeds=num_seeds)))
+    for size in SIZES.values():
+        made = law.forecast(laws, size, top, num_seeds=num_seeds)
+        row = law.forecast_row(made, ladder_id="ladder", rung=NUM_RUNGS - 1, metric=METRIC)
+        row["registered_at"] = NOON + timedelta(minutes=300 if late else 18)
+        outcomes: list[Any] = lake.query(f"{sql} AND m.num_tokens = {top} AND r.num_params = {size}")["value"].to_pylist()
+        if outcomes:
+            scored = law.score(made, outcomes)
+            row |= {"outcome": scored.outcome, "inside": scored.inside, "scored_at": NOON + timedelta(minutes=30)}
+        lake.add("forecasts", row)
+    if not refit:
+        return
+    newest, _ = law.fit_all(lake.query(sql), num_bootstrap=30)
+    known = {json.dumps([one.form, one.num_params, one.max_num_tokens]) for one in laws}
+    newest = [one for one in newest if json.dumps([one.form, one.num_params, one.max_num_tokens]) not in known]
+    lake.add("laws", *law.law_rows(newest, ladder_id="ladder", metric=METRIC, curves=law.curve(newest, num_seeds=num_seeds)))
+
+
+@pytest.fixture(scope="session")
+def empty() -> ReportData:
+    """A lake in which nothing has run."""
+    return SampleLake().report()
+
+
+def make_sample(*, late: bool = False, refit: bool = True, **ladder: Any) -> ReportData:
+    """A lake in which everything has run."""
+    lake = SampleLake()
+    add_corpus(lake)
+    add_ladder(lake, **ladder)
+    add_forecasts(lake, late=late, refit=refit)
+    return lake.report()
+
+
+@pytest.fixture(scope="session")
+def sample() -> ReportData:
+    """A lake in which everything has run once."""
+    return make_sample()
+
+
+@pytest.fixture(scope="session")
+def sample_with() -> Callable[..., ReportData]:
+    """Make a lake whose ladder came out in some way: scatter, surprise, num_seeds, trained, late."""
+    return partial(make_sample, refit=False)
+
+
+@pytest.fixture
+def without_forecasts(sample: ReportData) -> ReportData:
+    """Trained, but nothing fitted."""
+    return replace(sample, laws=sample.laws.slice(0, 0), forecasts=sample.forecasts.slice(0, 0))
