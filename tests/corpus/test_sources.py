@@ -39,6 +39,11 @@ def test_files_are_sorted_and_directories_left_out(tmp_path: Path) -> None:
     assert [(file.url, file.num_bytes) for file in list_files(parse(f"text:{tmp_path}/a.txt"))] == [(f"{tmp_path}/a.txt", 5)]
 
 
+def test_a_name_with_wildcards_in_it_is_taken_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "a[1].txt").write_text("x")
+    assert [Path(file.url).name for file in list_files(parse(f"text:{tmp_path}/a[1].txt"))] == ["a[1].txt"]
+
+
 def test_identity_is_that_of_the_content(tmp_path: Path) -> None:
     a, b = tmp_path / "a.txt", tmp_path / "b.txt"
     a.write_text("same"), b.write_text("same")
