@@ -197,14 +197,15 @@ TOKENIZERS = _table(
 
 TOKENS = _table(
     "tokens",
-    "Token ids of each document, in rank order inside each file. The trainer reads these same Parquet files.",
+    "Token ids of each document, long ones in parts, in rank order inside each file. The trainer reads these same Parquet files.",
     tokenizer_id=Column("VARCHAR", "Vocabulary; joins to tokenizers.tokenizer_id."),
-    rank=Column("UBIGINT", "Keyed hash of the document id, uniform: the order in which data is used. A rung is a prefix of it."),
+    rank=Column("UBIGINT", "Keyed hash of document id and part, uniform: the order in which data is used. A rung is a prefix of it."),
     id=ID,
+    part=Column("INTEGER", "Part of the document, from 0; a short document has one."),
     host=Column("VARCHAR", "Host of the first capture with this text."),
-    num_bytes=Column("BIGINT", "UTF-8 bytes the tokens stand for."),
-    num_tokens=Column("BIGINT", "Tokens, the closing end-of-document token included."),
-    tokens=Column("UINTEGER[]", "Token ids, closed by the end-of-document token."),
+    num_bytes=Column("BIGINT", "UTF-8 bytes the tokens stand for; over the parts of a document they add up to its bytes."),
+    num_tokens=Column("BIGINT", "Tokens, the closing end-of-document token of the part included."),
+    tokens=Column("UINTEGER[]", "Token ids, closed by an end-of-document token in every part."),
 )
 
 VALIDATION = _table(
