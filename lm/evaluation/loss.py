@@ -1,9 +1,10 @@
 """Loss and bits per byte of decayed weights on validation, whole and by host.
 
 Every validation document is read on its own: it begins after an end-of-document token, as in training, and nothing of another
-document is seen. A document longer than the context is cut into rows that do not overlap, each beginning with the token before it,
-so every token is predicted once and the first of a row from one token alone, as in training too. Reading with overlap would score
-lower and cost twice; what matters for a law is that all runs are read alike, so a value compares only within one context length.
+document is seen. So does every part of a document that is stored in parts; the losses of its parts are added. What is longer than
+the context is cut into rows that do not overlap, each beginning with the token before it, so every token is predicted once and the
+first of a row from one token alone, as in training too. Reading with overlap would score lower and cost twice; what matters for a
+law is that all runs are read alike, so a value compares only within one context length.
 
 `loss_nats_per_token` is the mean over all tokens, closing end-of-document tokens included. `bits_per_byte` is the nats of all tokens
 but those over ln 2 and the bytes of the text, and compares across vocabularies. Both are ratios of sums, so a long document counts
@@ -36,11 +37,14 @@ Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class DocumentLosses:
-    """Nats per document in rank order: of its text, and of the token that closes it."""
+    """Per document, in the order of ids: nats of its text, nats of its end-of-document tokens, and its size."""
 
-    documents: Documents
+    ids: list[str]
+    hosts: list[str]
     text_nats: Floats
     end_nats: Floats
+    num_tokens: Floats
+    num_bytes: Floats
 
 
 def evaluate(
@@ -101,7 +105,18 @@ def _measure(transformer: Transformer, documents: Documents) -> DocumentLosses:
         for (start, length), row in zip(places, losses, strict=True):
             nats[start : start + length] = row[:length]
     ends = nats[documents.offsets[1:] - 1]
-    return DocumentLosses(documents, np.add.reduceat(nats, documents.offsets[:-1]) - ends, ends)
+    return _by_document(documents, np.add.reduceat(nats, documents.offsets[:-1]) - ends, ends)
+
+
+def _by_document(documents: Documents, text_nats: Floats, end_nats: Floats) -> DocumentLosses:
+    """Add up the parts of each document."""
+    ids, first, place = np.unique(np.array(documents.ids), return_index=True, return_inverse=True)
+
+    def total(values: np.ndarray) -> Floats:
+        return np.bincount(place, weights=values, minlength=len(ids)).astype(np.float64)
+
+    sizes = total(np.diff(documents.offsets)), total(documents.num_bytes)
+    return DocumentLosses(ids.tolist(), [documents.hosts[i] for i in first], total(text_nats), total(end_nats), *sizes)
 
 
 def _batches(documents: Documents, context: int) -> Iterator[tuple[list[tuple[int, int]], np.ndarray, np.ndarray]]:
@@ -125,19 +140,17 @@ def _batches(documents: Documents, context: int) -> Iterator[tuple[list[tuple[in
 
 def _summaries(losses: DocumentLosses) -> Iterator[dict[str, object]]:
     """Both values, whole and by host."""
-    documents = losses.documents
-    lengths = np.diff(documents.offsets)
-    for domain, chosen in _domains(documents):
+    for domain, chosen in _domains(losses):
         text, ends = losses.text_nats[chosen], losses.end_nats[chosen]
-        yield _ratio("loss_nats_per_token", domain, text + ends, lengths[chosen].astype(np.float64))
-        yield _ratio("bits_per_byte", domain, text / math.log(2), documents.num_bytes[chosen].astype(np.float64))
+        yield _ratio("loss_nats_per_token", domain, text + ends, losses.num_tokens[chosen])
+        yield _ratio("bits_per_byte", domain, text / math.log(2), losses.num_bytes[chosen])
 
 
-def _domains(documents: Documents) -> Iterator[tuple[str, np.ndarray]]:
+def _domains(losses: DocumentLosses) -> Iterator[tuple[str, np.ndarray]]:
     """Domain and the documents in it: all, the largest hosts, the rest."""
-    hosts = np.array(documents.hosts, dtype=str)
+    hosts = np.array(losses.hosts, dtype=str)
     yield "all", np.ones(len(hosts), dtype=bool)
-    sizes = {host: int(documents.num_bytes[hosts == host].sum()) for host in np.unique(hosts)}
+    sizes = {host: losses.num_bytes[hosts == host].sum() for host in np.unique(hosts)}
     named = sorted(sizes, key=lambda host: (-sizes[host], host))[:MAX_HOSTS]
     for host in named:
         yield str(host), hosts == host

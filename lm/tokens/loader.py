@@ -29,7 +29,7 @@ class MissingTokensError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Documents in rank order. Document i is tokens[offsets[i] : offsets[i + 1]], closed by `end_of_document`."""
+    """Documents, long ones in parts, in rank order. Row i is tokens[offsets[i] : offsets[i + 1]], closed by `end_of_document`."""
 
     ids: list[str]
     hosts: list[str]

@@ -1,6 +1,6 @@
-"""Where a document stands in the order of use, and whether it may be drawn for validation.
+"""Where a document, or a part of a long one, stands in the order of use, and whether it may be drawn for validation.
 
-Both are keyed BLAKE2b hashes of the document id with 64 bits: uniform, independent of each other, of arrival order and of the
+Both are keyed BLAKE2b hashes of the document id (and part) with 64 bits: uniform, independent of each other, of arrival order and of the
 number of workers. A new crawl only interleaves. The price of a cryptographic hash is about a microsecond per document, little
 beside tokenizing it. Two of n documents share a rank with probability n^2 / 2^65 (3% for a billion); ties go by id.
 """
@@ -16,6 +16,11 @@ Ranks = np.ndarray[tuple[int], np.dtype[np.uint64]]
 def rank(ids: Iterable[str], key: str) -> Ranks:
     """Rank of each document id under a key, uniform over 64 bits."""
     return _keyed(ids, key, b"rank")
+
+
+def part_name(document_id: str, part: int) -> str:
+    """What is ranked for a part of a document: the first stands where the whole document would."""
+    return document_id if part == 0 else f"{document_id}/{part}"
 
 
 def split_hash(ids: Iterable[str], key: str) -> Ranks:

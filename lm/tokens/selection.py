@@ -1,7 +1,8 @@
 """A selection: the documents a ladder trains and validates on, as a small Parquet file in rank order.
 
-It holds (rank, id, num_tokens, split, host) and no tokens, so the token files are shared by all ladders over one tokenizer and
-nothing is copied when a recipe changes. Any rung is a prefix of its training rows. The cost is a lookup per document on loading.
+It holds (rank, id, num_tokens, split, host), a row per part of a document, and no tokens, so the token files are shared by all
+ladders over one tokenizer and nothing is copied when a recipe changes. Any rung is a prefix of its training rows. The cost is a
+lookup per row on loading.
 """
 
 import os
@@ -35,7 +36,7 @@ class TokenData:
 def write_selection(rows: pa.Table, path: str | Path) -> str:
     """Write the rows in rank order, whole or not at all. Returns the path.
 
-    Raises: ValueError for a wrong split, an id that comes twice, or no training document.
+    Raises: ValueError for a wrong split, a document in both, a part that comes twice, or no training document.
     """
     table = rows.select(SCHEMA.names).cast(SCHEMA).sort_by([("rank", "ascending"), ("id", "ascending")])
     found = set(table.column("split").unique().to_pylist())
@@ -43,8 +44,10 @@ def write_selection(rows: pa.Table, path: str | Path) -> str:
         raise ValueError(f"split must be one of {SPLITS}, got {sorted(map(str, found - set(SPLITS)))}")
     if "train" not in found:
         raise ValueError(f"a selection needs training documents, got {len(table)} rows and none with split 'train'")
-    if pc.count_distinct(table.column("id")).as_py() != len(table):
-        raise ValueError("a document stands twice in the selection; it must be either in training or in validation, once")
+    if len(table.group_by(["id", "split"]).aggregate([])) != len(table.group_by("id").aggregate([])):
+        raise ValueError("a document stands in both splits of the selection; it must be either in training or in validation")
+    if len(table.group_by(["rank", "id"]).aggregate([])) != len(table):
+        raise ValueError("a part of a document stands twice in the selection; each must come once")
     out = Path(path)
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f"{out.name}.{os.getpid()}.part")

@@ -19,5 +19,5 @@ def learning_rate(config: TrainConfig, step: int, rung: RungPlan | None) -> floa
     if config.schedule == "cosine":
         progress = (step - warmup_steps) / max(1, rung.last_step - warmup_steps)
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-    progress = (step - rung.branch_step) / (rung.last_step - rung.branch_step)
+    progress = max(0, step - rung.branch_step) / (rung.last_step - rung.branch_step)
     return config.learning_rate * (1 - math.sqrt(progress))

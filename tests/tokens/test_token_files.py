@@ -17,7 +17,7 @@ from lm.tokens.selection import TokenData, read_selection, write_selection
 from lm.tokens.tokenizer import Tokenizer
 from storage.schema import TOKENS
 
-WORDS = "data model token loss crawl page rung ladder law scale 数据 模型 naïve".split()
+WORDS = ["data", "model", "token", "loss", "crawl", "page", "rung", "ladder", "law", "scale", "数据", "模型", "naïve"]
 
 
 def make_documents(num: int, seed: int = 0) -> dict[str, tuple[str, str]]:
@@ -77,6 +77,24 @@ def test_rows_stand_in_rank_order_and_decode_to_their_text(tokens: Tokenizer, tm
         assert row["tokens"][-1] == tokens.end_of_document
         assert tokens.decode(row["tokens"][:-1]) == text
     assert (result.num_documents, result.num_tokens) == (60, sum(row["num_tokens"] for row in rows))
+
+
+def test_long_documents_become_parts_that_add_up(tokens: Tokenizer, tmp_path: Path) -> None:
+    documents = make_documents(30)
+    result = write(documents, tokens, tmp_path, part_tokens=20)
+    rows = pq.read_table(result.files[0]).to_pylist()
+    assert [row["rank"] for row in rows] == sorted(row["rank"] for row in rows)
+    assert max(row["num_tokens"] for row in rows) == 20
+    assert result.num_documents == 30 < len(rows)
+    for document_id, (_, text) in documents.items():
+        parts = sorted((row for row in rows if row["id"] == document_id), key=lambda row: row["part"])
+        assert [row["part"] for row in parts] == list(range(len(parts)))
+        assert sum(row["num_bytes"] for row in parts) == len(text.encode())
+        assert all(row["tokens"][-1] == tokens.end_of_document for row in parts)
+        assert tokens.decode([token for row in parts for token in row["tokens"][:-1]]) == text
+        assert parts[0]["rank"] == int(rank([document_id], "key")[0])
+    data = select(result.files, tmp_path / "s.parquet")
+    assert loader.load(data, "train").ids == [row["id"] for row in rows]
 
 
 def test_same_documents_give_the_same_bytes_whatever_the_threads(tokens: Tokenizer, tmp_path: Path) -> None:
@@ -145,7 +163,7 @@ def test_missing_data_names_what_makes_it(tokens: Tokenizer, tmp_path: Path) -> 
         loader.load(TokenData(files=tuple(files), selection=str(tmp_path / "none.parquet")), "train")
     with pytest.raises(FileNotFoundError, match="ladder tokens"):
         loader.load(TokenData(files=("none.parquet",), selection=data.selection), "train")
-    with pytest.raises(MissingTokensError, match='of 60 documents, such as .* run "ladder tokens" again'):
+    with pytest.raises(MissingTokensError, match=r'of 60 documents, such as .* run "ladder tokens" again'):
         loader.load(TokenData(files=tuple(files[1:]), selection=data.selection), "train")
     with pytest.raises(MissingTokensError, match="no document with split 'validation'"):
         loader.load(data, "validation")
@@ -160,6 +178,7 @@ def test_selections_are_checked(tmp_path: Path) -> None:
     row = {"rank": 1, "id": "a", "num_tokens": 3, "split": "train", "host": "h"}
     for rows, says in (
         ([row, row], "stands twice"),
+        ([row, row | {"rank": 2, "split": "validation"}], "in both splits"),
         ([row | {"split": "test"}], "split must be"),
         ([row | {"split": "validation"}], "needs training"),
     ):

@@ -18,7 +18,7 @@ from lm.tokens.tokenizer import Tokenizer
 CHINESE = "我们在北京的图书馆里读书。语言模型需要多少数据？数据越多，损失越低。"
 TEXTS = [
     "The quick brown fox jumps over the lazy dog; it's what they'll do, and we've seen 1234 of them.",
-    "def read(path: str) -> bytes:\n    \"\"\"Read a file.\"\"\"\n    return open(path, 'rb').read()\n",
+    'def read(path: str) -> bytes:\n    """Read a file."""\n    return open(path, \'rb\').read()\n',
     CHINESE,
     "Große Straße, naïve café, Ελληνικά, русский текст, हिन्दी, العربية, 日本語, 한국어",
 ]

@@ -1,0 +1,86 @@
+"""Steps of rungs and the learning rate along them."""
+
+import dataclasses
+
+import pytest
+from training_data import CONFIG
+
+from lm.training.config import TrainConfig, from_dict, from_json, plan_rungs, run_id
+from lm.training.errors import ConfigError
+from lm.training.schedule import learning_rate
+
+
+def test_rungs_are_whole_steps_and_share_the_trunk() -> None:
+    small, large = plan_rungs(CONFIG, [5120, 1280])
+    assert (small.branch_step, small.last_step) == (16, 20)
+    assert (large.branch_step, large.last_step) == (64, 80)
+    assert [learning_rate(CONFIG, step, None) for step in range(5)] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
+
+
+def test_decay_is_one_minus_square_root() -> None:
+    (rung,) = plan_rungs(CONFIG, [6400])
+    assert [learning_rate(CONFIG, step, rung) for step in (3, 79, 80, 85, 95)] == pytest.approx(
+        [0.01, 0.01, 0.01, 0.005, 0.01 * (1 - 0.75**0.5)]
+    )
+    rates = [learning_rate(CONFIG, step, rung) for step in range(80, 100)]
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.0003
+
+
+def test_cosine_has_no_trunk_and_ends_at_nothing() -> None:
+    config = dataclasses.replace(CONFIG, schedule="cosine")
+    (rung,) = plan_rungs(config, [6400])
+    assert (rung.branch_step, rung.last_step) == (0, 100)
+    assert learning_rate(config, 1, rung) == pytest.approx(0.005)
+    assert learning_rate(config, 52, rung) == pytest.approx(0.005)
+    assert learning_rate(config, 99, rung) < 1e-5
+
+
+def test_a_configuration_survives_json() -> None:
+    assert from_json(CONFIG.to_json()) == CONFIG
+    assert from_json(CONFIG.to_json()).to_json() == CONFIG.to_json()
+
+
+def test_every_field_and_the_ladder_are_in_the_name_of_a_run() -> None:
+    names = {run_id(CONFIG, "ladder"), run_id(CONFIG, "other")}
+    for change in ({"seed": 4}, {"learning_rate": 0.02}, {"num_threads": 2}, {"model": dataclasses.replace(CONFIG.model, mlp_width=32)}):
+        names.add(run_id(dataclasses.replace(CONFIG, **change), "ladder"))
+    assert len(names) == 6
+    assert run_id(from_json(CONFIG.to_json()), "ladder") in names
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"batch_tokens": 50}, "multiple of context_tokens"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"decay_fraction": 0.0}, "decay_fraction"),
+        ({"schedule": "linear"}, "wsd or cosine"),
+        ({"dtype": "float8"}, "float32 or bfloat16"),
+        ({"log_every_steps": 0}, "at least 1"),
+        ({"warmup_tokens": -1}, "warmup_tokens"),
+    ],
+)
+def test_bad_configurations_are_explained(change: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        dataclasses.replace(CONFIG, **change)
+
+
+def test_misspelt_fields_are_named() -> None:
+    with pytest.raises(ConfigError, match="learning_rat"):
+        from_dict(dataclasses.asdict(CONFIG) | {"learning_rat": 1})
+
+
+@pytest.mark.parametrize(
+    ("rungs", "says"),
+    [
+        ([], "at least one"),
+        ([1280, 1280], "each once"),
+        ([1300], r"multiples of batch_tokens = 64, got \[1300\]"),
+        ([256], "warmup_tokens of at most 192"),
+    ],
+)
+def test_bad_rungs_are_explained(rungs: list[int], says: str) -> None:
+    config: TrainConfig = CONFIG
+    with pytest.raises(ConfigError, match=says):
+        plan_rungs(config, rungs)
