@@ -78,7 +78,7 @@ def commit(lake: Lake, outputs: Sequence[Output], *, also_remove: Sequence[tuple
         snapshot = lake.snapshot_id()
         for entry in staged:
             if entry.key in done:
-                entry.discard(lake)
+                entry.discard_staged(lake)
     return Commit(snapshot, sum(entry.num_rows for entry in fresh), len(staged) - len(fresh))
 
 
@@ -103,5 +103,5 @@ def _tidy(lake: Lake, fresh: list[Staged]) -> Iterator[None]:
             done = _done(lake, [entry.key for entry in fresh])
             for entry in fresh:
                 if entry.key not in done:
-                    entry.discard(lake)
+                    entry.discard_published(lake)
         raise

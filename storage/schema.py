@@ -53,7 +53,8 @@ STAGES = Table(
         "parameters": Column("VARCHAR", "The stage's parameters as JSON."),
         "code": Column("VARCHAR", "Digest of each source module the stage runs, as JSON {module: digest}."),
         "inputs": Column("VARCHAR", "Digest or key of each input, as JSON {name: digest}."),
-        "num_rows": Column("BIGINT", "Rows this output holds over all tables."),
+        "tables": Column("VARCHAR", "Names of the tables it has rows in, as JSON list."),
+        "num_rows": Column("BIGINT", "Rows this output holds over all tables, rejects aside."),
         "finished_at": Column("TIMESTAMPTZ", "When the output was committed (UTC).", volatile=True),
         "seconds": Column("DOUBLE", "Seconds of work behind the output, as the stage reported them.", volatile=True),
     },
@@ -321,7 +322,9 @@ FORECASTS = _table(
     high=Column("DOUBLE", "Upper end of the interval."),
     level=Column("DOUBLE", "Nominal coverage of the interval, e.g. 0.9."),
     num_seeds=Column("BIGINT", "Runs whose mean loss is forecast."),
-    components=Column("VARCHAR", "JSON: half-widths of the interval on the log loss by cause (sampling, seed noise, form error), and hidden misses used."),
+    components=Column(
+        "VARCHAR", "JSON: half-widths of the interval on the log loss by cause (sampling, seed noise, form error), and hidden misses used."
+    ),
     registered_at=Column("TIMESTAMPTZ", "When it was written (UTC).", volatile=True),
     lake_snapshot=Column("BIGINT", "Snapshot of the lake it was made from.", volatile=True),
     outcome=Column("DOUBLE", "Measured value, mean over seeds; NULL until the rung is trained."),

@@ -56,9 +56,20 @@ class Staged:
         rows = self.rows.get(name)
         return None if rows is None or rows.num_rows > INLINE_ROWS else with_produced_by(rows, self.key)
 
-    def discard(self, lake: Lake) -> None:
-        """Remove the files of an output that is not committed."""
-        _remove(lake, (path for paths in [*self.paths.values(), *self.published.values()] for path in paths))
+    @property
+    def tables(self) -> list[str]:
+        """Tables it has rows in, once it is published."""
+        filled = {name for name, rows in self.rows.items() if rows.num_rows} | self.published.keys()
+        return sorted(filled | ({"rejects"} if self.output.rejects else set()))
+
+    def discard_staged(self, lake: Lake) -> None:
+        """Remove what a repeated attempt staged for an output that was there already."""
+        inside = lake.settings.data_path
+        _remove(lake, (path for paths in self.paths.values() for path in paths if path.startswith(inside)))
+
+    def discard_published(self, lake: Lake) -> None:
+        """Remove the files of a commit that failed; what is still staged stays for the next attempt to replace."""
+        _remove(lake, (path for paths in self.published.values() for path in paths))
 
     def _place(self, lake: Lake, name: str) -> str:
         path = files.join(lake.settings.data_path, "main", name, f"{self.key}-{uuid.uuid4().hex[:12]}.parquet")

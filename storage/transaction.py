@@ -1,6 +1,7 @@
 """One DuckLake transaction that brings outputs in and takes replaced ones out, tried again while others are in the way."""
 
 import contextlib
+import json
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -74,10 +75,10 @@ def _delete(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> None:
     """Remove outputs; inlining is off meanwhile, so that a file without rows leaves the list of files."""
     connection.execute("SET ducklake_default_data_inlining_row_limit = 0")
     try:
-        for name, table in TABLES.items():
-            column = "produced_by" if "produced_by" in table.columns else "key" if name == "stages" else None
-            if column:
-                connection.execute(f"DELETE FROM {name} WHERE {column} IN (SELECT unnest(?))", [list(keys)])
+        sql = "SELECT DISTINCT unnest(from_json(tables, '[\"VARCHAR\"]')) AS name FROM stages WHERE list_contains(?, key) ORDER BY name"
+        for (name,) in connection.execute(sql, [list(keys)]).fetchall():
+            connection.execute(f"DELETE FROM {name} WHERE produced_by IN (SELECT unnest(?))", [list(keys)])
+        connection.execute("DELETE FROM stages WHERE key IN (SELECT unnest(?))", [list(keys)])
     finally:
         connection.execute(f"SET ducklake_default_data_inlining_row_limit = {catalog.INLINE_ROWS}")
 
@@ -105,7 +106,7 @@ def _rejects(entry: Staged) -> Iterator[tuple[object, ...]]:
 def _stage(entry: Staged) -> tuple[object, ...]:
     work = entry.output.work
     texts = (work.stage, work.slot, entry.key, work.parameters_json, work.code_json, work.inputs_json)
-    return (*texts, entry.num_rows, datetime.now(UTC), entry.output.seconds)
+    return (*texts, json.dumps(entry.tables), entry.num_rows, datetime.now(UTC), entry.output.seconds)
 
 
 def _as_rows(name: str, rows: Sequence[tuple[object, ...]]) -> pa.Table:

@@ -7,10 +7,13 @@ each tries again one of the first REPEATS works, which other processes commit at
 import json
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from storage import files
+from storage.arrow import arrow_type
 from storage.lake import Lake
 from storage.ledger import Output, Work, commit
 from storage.records import Reject
@@ -24,26 +27,24 @@ def work(number: int, version: int = 1) -> Work:
     )
 
 
+def filled(name: str, num_rows: int, **given: Sequence[Any]) -> pa.Table:
+    """Rows of a lake table: the given columns, and 0, '' or [] in all others."""
+    columns: dict[str, Any] = {}
+    for column, about in TABLES[name].columns.items():
+        plain: Any = [] if about.type.endswith("[]") else "" if about.type == "VARCHAR" else 0
+        columns[column] = pa.array(given.get(column, [plain] * num_rows), arrow_type(about.type))
+    return pa.table(columns).drop_columns("produced_by")
+
+
 def output(lake: Lake, of: Work, num_rows: int = 5) -> Output:
     """Three kinds of content: a registered file, rows and a reject."""
-    ids = [f"{of.slot}-{row}" for row in range(num_rows)]
-    ranks = pa.array(range(num_rows), pa.uint64())
-    numbers = [1] * num_rows
-    rows = {
-        "tokenizer_id": ["t"] * num_rows,
-        "rank": ranks,
-        "id": ids,
-        "host": ["h"] * num_rows,
-        "num_bytes": numbers,
-        "num_tokens": numbers,
-    }
+    ids, tokens = [f"{of.slot}-{row}" for row in range(num_rows)], [[row, row + 1] for row in range(num_rows)]
+    rows = filled("tokens", num_rows, rank=range(num_rows), id=ids, host=["h"] * num_rows, tokens=tokens)
     path = files.join(lake.staging_dir(of), "tokens.parquet")
-    table = pa.table({**rows, "tokens": [[row, row + 1] for row in range(num_rows)]})
-    files.write_parquet(path, table, of.key, schema=TABLES["tokens"], options=lake.settings.s3fs_options())
-    tokenizers = {"tokenizer_id": [of.slot, of.slot], "kind": ["trained", "gpt2"], "vocab_size": [1, 2], "end_of_document": [0, 0]}
-    tokenizers |= {"file": ["a", "b"], "num_training_bytes": [1, 2]}
+    files.write_parquet(path, rows, of.key, schema=TABLES["tokens"], options=lake.settings.s3fs_options())
+    tokenizers = filled("tokenizers", 2, tokenizer_id=[of.slot, of.slot], kind=["trained", "gpt2"])
     rejects = [Reject("tokens", of.slot, "empty_text", 2, "here")]
-    return Output(work=of, tables={"tokenizers": pa.table(tokenizers)}, files={"tokens": [path]}, rejects=rejects, seconds=0.1)
+    return Output(work=of, tables={"tokenizers": tokenizers}, files={"tokens": [path]}, rejects=rejects, seconds=0.1)
 
 
 def main(lake_path: str, first: int, count: int, repeats: int) -> None:

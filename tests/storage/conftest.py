@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,17 @@ def settings(tmp_path: Path) -> LakeSettings:
     return LakeSettings(lake=str(tmp_path / "lake"))
 
 
+@pytest.fixture(scope="session")
+def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake without rows, to copy: making its tables takes longer than most tests."""
+    place = tmp_path_factory.mktemp("template") / "lake"
+    Lake.open(LakeSettings(lake=str(place), catalog=None, data=None)).close()
+    return place
+
+
 @pytest.fixture
-def lake(settings: LakeSettings) -> Iterator[Lake]:
+def lake(settings: LakeSettings, empty_lake: Path) -> Iterator[Lake]:
+    shutil.copytree(empty_lake, settings.lake)
     with Lake.open(settings) as opened:
         yield opened
 

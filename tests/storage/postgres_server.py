@@ -34,7 +34,20 @@ def running() -> Iterator[int]:
         for path in (folder, folder / "password"):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
     database = folder / "database"
-    init = ["initdb", "-D", str(database), "-U", "ladder", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}", "-N", "--locale=C", "-E", "UTF8"]
+    init = [
+        "initdb",
+        "-D",
+        str(database),
+        "-U",
+        "ladder",
+        "-A",
+        "scram-sha-256",
+        f"--pwfile={folder / 'password'}",
+        "-N",
+        "--locale=C",
+        "-E",
+        "UTF8",
+    ]
     subprocess.run([*prefix, *init], check=True, stdout=subprocess.DEVNULL, cwd=folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
