@@ -57,9 +57,10 @@ def up(lake: Path, *, pools: tuple[str, ...] = POOLS, port: int | None = None, e
     Raises: ServiceError if a service does not start; its log is named.
     """
     lake = lake.resolve()
-    with state.locked(lake):
+    with state.locked(lake), _nothing_left_on_failure(lake):
         current = ensure_server(lake, port, echo)
         current.kept, current.workers = True, environment.workers(pools)
+        _stop_unwanted(current)
         registration.register(lake, current, pools, echo)
         _ensure_supervisor(current, lake)
         state.write(lake, current)
@@ -79,7 +80,7 @@ def server(lake: Path, *, echo: Echo = print) -> Iterator[str]:
     lake = lake.resolve()
     me = processes.find(os.getpid())
     assert me is not None
-    with state.locked(lake):
+    with state.locked(lake), _nothing_left_on_failure(lake):
         current = ensure_server(lake, None, echo)
         current.users = [user for user in current.users if user.alive()] + [me]
         _ensure_supervisor(current, lake)
@@ -166,6 +167,28 @@ def family(current: State, service: str | None = None) -> list[Process]:
     entries = [f"LADDER_SERVICES={current.token}"] + ([f"LADDER_SERVICE={service}"] if service else [])
     recorded = current.running.items()
     return processes.family(*entries, groups=[process.pid for name, process in recorded if service in (None, name)])
+
+
+@contextmanager
+def _nothing_left_on_failure(lake: Path) -> Iterator[None]:
+    """End what a start that fails has started, unless somebody else uses it."""
+    try:
+        yield
+    except BaseException:
+        current = state.read(lake)
+        if current is not None and not current.wanted():
+            stop_all(lake, current, lambda _: None)
+        raise
+
+
+def _stop_unwanted(current: State) -> None:
+    """End workers that an earlier call started and this one does not name."""
+    wanted = {"server", "supervisor", *(worker.name for worker in current.workers)}
+    unwanted = {name: process for name, process in current.running.items() if name not in wanted}
+    processes.stop(unwanted.values(), grace_seconds=_GRACE_SECONDS)
+    for name in unwanted:
+        processes.stop(family(current, name), grace_seconds=_GRACE_SECONDS)
+        del current.running[name]
 
 
 def _ensure_supervisor(current: State, lake: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import re
 import subprocess
 import sys
 import time
@@ -120,6 +122,31 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         os.environ.pop("CUDA_VISIBLE_DEVICES")
         if before is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+@pytest.fixture(scope="session")
+def pipeline(live: Live, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The id of a run of pipeline/all over a few dozen small documents: the lake then holds a ladder, runs and a law."""
+    file = tmp_path_factory.mktemp("source") / "pages.jsonl"
+    file.write_text("".join(json.dumps({"url": f"https://host{i % 3}.example/{i}", "text": _text(i)}) + "\n" for i in range(90)))
+    settings = {
+        "crawl": {"source": f"jsonl:{file}"},
+        "recipe": {"recipes": ["raw"]},
+        "tokens": {"vocab_size": 320, "validation_bytes": 20_000, "validation_recipe": "raw"},
+        "ladder": {"recipe": "raw", "vocab_size": 320, "first_rung_tokens": 4096, "num_rungs": 4},
+        "sweep": {"models": ["d1w32"], "seeds": [0], "batch_tokens": 512},
+        "law": {"num_bootstrap": 20},
+    }
+    run_id = live.start("pipeline/all", {"settings": settings})
+    live.until_state(run_id, "COMPLETED", seconds=300)
+    return run_id
+
+
+def _text(number: int) -> str:
+    """About two kilobytes of sentences, another text for each number."""
+    words = random.Random(number)
+    stock = re.findall(r"[a-z]+", str(services.__doc__))
+    return " ".join(" ".join(words.choices(stock, k=words.randint(6, 14))).capitalize() + "." for _ in range(40))
 
 
 def _deploy_naps(live: Live) -> None:

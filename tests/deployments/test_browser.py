@@ -61,7 +61,7 @@ def keep_one(field: Locator, value: str) -> None:
     items.locator("textarea, input").first.fill(value)
 
 
-def test_a_sweep_is_filled_in_started_and_seen_to_succeed(live: "Live", ladder: None, browser: Browser) -> None:
+def test_a_sweep_is_filled_in_started_and_seen_to_succeed(live: "Live", pipeline: str, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 1400})
     page.set_default_timeout(SLOW_MS)
     base = live.api.url.removesuffix("/api")

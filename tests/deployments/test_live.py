@@ -147,6 +147,39 @@ def test_the_form_of_the_sweep_documents_its_fields(live: "Live") -> None:
     assert all(field["description"] for field in fields.values())
 
 
+def test_a_deployment_is_triggered_over_the_api_and_leaves_its_artifacts(live: "Live", pipeline: str) -> None:
+    run = live.run(pipeline)
+    assert run["state_type"] == "COMPLETED"
+    tasks = live.api.call("POST", "/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [pipeline]}}})
+    assert len(tasks) >= 8
+    latest = live.api.call("POST", "/artifacts/latest/filter", {"limit": 200})
+    found = {artifact["key"]: artifact for artifact in latest if artifact["key"]}
+    assert {"crawl", "sweep"} <= set(found)
+    assert "d1w32" in found["sweep"]["data"]
+
+
+def test_trainings_of_a_sweep_are_runs_of_the_gpu_pool_and_show_as_its_subflows(live: "Live", pipeline: str) -> None:
+    train = live.api.call("GET", f"/deployments/name/{registration.TRAIN}")
+    runs = live.api.call("POST", "/flow_runs/filter", {"deployments": {"id": {"any_": [train["id"]]}}})
+    assert runs
+    assert {run["work_pool_name"] for run in runs} == {"gpu"}
+    assert {recovery.worker_of(run) for run in runs} == {live.worker("gpu")}
+    assert all(run["parent_task_run_id"] for run in runs)
+
+
+def test_a_killed_training_is_run_again_and_goes_on_from_its_checkpoint(live: "Live", pipeline: str) -> None:
+    others = set(live.lake.glob("runs/*"))
+    run_id = live.start(registration.TRAIN, {"settings": {"model": "d2w64", "seed": 5, "batch_tokens": 256}})
+    rungs = live.until(lambda: [file for file in live.lake.glob("runs/*/rung-*.json") if file.parent not in others], "a finished rung")
+    weights = rungs[0].with_suffix(".safetensors")
+    first = weights.stat()
+    kill(live.state.running[live.worker("gpu")].pid)
+    ended = live.until_state(run_id, "COMPLETED", seconds=180)
+    assert ended["run_count"] == 2
+    again = weights.stat()
+    assert (again.st_ino, again.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+
+
 def test_down_ends_everything_it_started_and_nothing_else(live: "Live") -> None:
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", "prefect", "worker", "start", "--pool", "cpu"])
     live.start("nap/cpu", {"name": "interrupted", "seconds": 60})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments import processes, services, state
+from deployments import processes, registration, services, state
 from deployments.api import Api
 from deployments.environment import ROOT
 from deployments.registration import ServiceError
@@ -52,7 +52,17 @@ def test_a_server_that_cannot_start_shows_why(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ServiceError, match=r"server\.log ends with:"):
         services.up(tmp_path)
     processes.reap()
-    assert services.status(tmp_path) is None or services.down(tmp_path) == []
+    assert services.status(tmp_path) is None
+
+
+def test_an_up_that_fails_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "PREFECT_FILE", tmp_path / "prefect.yaml")
+    (tmp_path / "prefect.yaml").write_text("deployments: [{name: x, entrypoint: no.such_flow, work_pool: {name: cpu}}]")
+    with pytest.raises(ServiceError, match=r"were refused; .*deploy\.log ends with:(.|\n)*No module named 'no'"):
+        services.up(tmp_path)
+    processes.reap()
+    assert services.status(tmp_path) is None
+    assert processes.family(f"LADDER_LAKE={tmp_path}") == []
 
 
 def test_a_record_that_outlived_a_reboot_harms_nobody(tmp_path: Path) -> None:
