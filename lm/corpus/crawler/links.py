@@ -1,14 +1,17 @@
 """What a fetched file points to: links of a page, entries of a sitemap.
 
-Pages are parsed with resiliparse's Lexbor, some ten times faster than Scrapy's LinkExtractor; sitemaps with Scrapy's own reader. Both
-come from strangers: a page that cannot be parsed has no links, a sitemap that cannot be parsed has no entries.
+Pages are walked with lxml, sitemaps read with Scrapy's own reader. On documentation pages of 10 kB lxml takes 0.2 ms of processor time,
+Scrapy's LinkExtractor 1.2 ms and resiliparse's node lists 2.3 ms, as each node becomes an object. Both kinds come from strangers: a page
+that cannot be parsed has no links, a sitemap that cannot be parsed has no entries.
 """
 
 import re
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
+from lxml import etree  # type: ignore[import-untyped]
 from resiliparse.parse.encoding import detect_encoding
-from resiliparse.parse.html import HTMLTree
 from scrapy.utils.sitemap import Sitemap
 
 from lm.corpus.crawler.urls import canonical, join
@@ -22,29 +25,33 @@ _REFRESH = re.compile(r"^\s*\d+(?:\.\d*)?\s*[;,]\s*(?:url\s*=\s*)?[\"']?([^\"']+
 
 def page_links(body: bytes, content_type: str, url: str) -> tuple[tuple[str, ...], bool]:
     """Canonical addresses a page links to, each once, in order of appearance; and whether the page asks not to follow them."""
-    charset = _CHARSET.search(content_type)
-    try:
-        encoding = charset.group(1) if charset else detect_encoding(body, from_html_meta=True)
-        document = HTMLTree.parse_from_bytes(body, encoding or "utf-8").document
-    except (ValueError, LookupError):
-        document = None
-    if document is None:
-        return (), False
     base, follow = url, True
     references: list[str] = []
-    for node in document.query_selector_all("base[href], meta[name], meta[http-equiv], a[href], area[href], iframe[src], frame[src]"):
+    for node in _nodes(body, content_type):
         if node.tag == "base":
-            base = join(url, node.getattr("href") or "") or base
+            base = join(url, node.get("href") or "") or base
         elif node.tag == "meta":
-            content = node.getattr("content") or ""
-            if (node.getattr("name") or "").lower() == "robots" and re.search(r"\b(nofollow|none)\b", content.lower()):
+            content = node.get("content") or ""
+            if (node.get("name") or "").lower() == "robots" and re.search(r"\b(nofollow|none)\b", content.lower()):
                 follow = False
-            refresh = _REFRESH.match(content) if (node.getattr("http-equiv") or "").lower() == "refresh" else None
+            refresh = _REFRESH.match(content) if (node.get("http-equiv") or "").lower() == "refresh" else None
             references += [refresh.group(1)] if refresh else []
         else:
-            references.append(node.getattr("href") or node.getattr("src") or "")
+            references.append(node.get("src" if node.tag in ("iframe", "frame") else "href") or "")
     found = (join(base, reference) for reference in dict.fromkeys(references) if reference and not reference.startswith("#"))
     return tuple(dict.fromkeys(link for link in found if link and link != url)), not follow
+
+
+def _nodes(body: bytes, content_type: str) -> Iterator[Any]:
+    charset = _CHARSET.search(content_type)
+    encoding = charset.group(1) if charset else detect_encoding(body, from_html_meta=True)
+    try:
+        root = etree.fromstring(body, etree.HTMLParser(encoding=encoding, remove_comments=True, huge_tree=True))
+    except LookupError:  # an encoding nobody knows: links are ASCII more often than not
+        root = etree.fromstring(body, etree.HTMLParser(encoding="iso-8859-1", remove_comments=True, huge_tree=True))
+    except (etree.XMLSyntaxError, ValueError):
+        return iter(())
+    return iter(()) if root is None else root.iter("a", "area", "base", "meta", "iframe", "frame")
 
 
 def sitemap_entries(body: bytes, url: str) -> tuple[tuple[str, ...], bool]:

@@ -65,9 +65,13 @@ class CrawlOptions:
     """Refuse a host whose TLS certificate is not valid."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.start_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"start_url must be an http or https address, got {self.start_url!r}")
+        try:
+            parts = urlsplit(self.start_url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.username is None and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"start_url must be an http or https address without a user name, got {self.start_url!r}")
         for name, least in (("max_pages", 1), ("max_depth", 0), ("concurrency", 1), ("concurrency_per_host", 1), ("max_page_bytes", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from lm.corpus.docsite.docstring import to_html
 
-_NAVIGATION = (("/", "Home"), ("/python/", "Standard library"), ("/search/", "Search"), ("/about.html", "About this site"))
+_NAVIGATION = (("/", "All packages"), ("/search/", "Search"), ("/about.html", "About this site"))
 _ABOUT = """These pages hold the documentation that installed Python packages carry in their source code. They are made on request, from
 the docstrings of modules, classes and functions as they were written, and every text stays under the licence of its package. Nothing
 is imported or run to make them: the source files are parsed, and what has a docstring is shown with its signature. Modules with
