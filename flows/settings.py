@@ -140,8 +140,6 @@ class SweepSettings(StageSettings):
     """'deployment' runs each training on the gpu work pool; 'here' runs them in child processes of this flow."""
     num_parallel: int = Field(2, ge=1)
     """'here' only: trainings side by side, one thread each."""
-    num_retries: int = Field(3, ge=0)
-    """Further tries for a training whose worker died; it goes on from its last checkpoint."""
 
 
 class EvaluateSettings(StageSettings):

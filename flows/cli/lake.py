@@ -26,7 +26,11 @@ def sql(
     from storage.lake import Lake
 
     with Lake.open(read_only=True) as opened:
-        run_query(opened, query, format)
+        found = run_query(opened, query, format)
+    if isinstance(found, bytes):
+        sys.stdout.buffer.write(found)
+    else:
+        Console().print(found)
 
 
 def lake() -> None:

@@ -1,0 +1,114 @@
+"""The whole pipeline on a small corpus: what it leaves, that a second run does nothing, and that a killed one ends the same."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.flows import corpus_maker
+from tests.flows.conftest import TINY, Ladder
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, api_url: str) -> Ladder:
+    """A lake that the pipeline has filled."""
+    folder = tmp_path_factory.mktemp("finished")
+    ladder = Ladder(folder / "lake", api_url)
+    ladder("pipeline", f"jsonl:{corpus(folder)}", *TINY)
+    return ladder
+
+
+def corpus(folder: Path) -> Path:
+    """The same small corpus at the same place for every lake of a test session."""
+    path = folder.parent / "corpus" / "documents.jsonl"
+    return path if path.exists() else corpus_maker.write(path, 200)
+
+
+def rows(ladder: Ladder, query: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(ladder("sql", query, "--format", "json"))
+    return found
+
+
+def test_every_stage_left_rows(finished: Ladder) -> None:
+    tables = "captures documents signals signatures near_duplicates recipes recipe_counts tokenizers tokens validation rungs".split()
+    tables += "runs checkpoints metrics laws forecasts".split()
+    counts = rows(finished, " UNION ALL ".join(f"SELECT '{table}' AS name, count(*) AS num_rows FROM {table}" for table in tables))
+    assert [row["name"] for row in counts if not row["num_rows"]] == []
+
+
+def test_two_sizes_two_seeds_four_rungs(finished: Ladder) -> None:
+    found = rows(finished, "SELECT count(DISTINCT num_params) AS sizes, count(DISTINCT seed) AS seeds, count(*) AS runs FROM runs")
+    assert found == [{"sizes": 2, "seeds": 2, "runs": 4}]
+    measured = "SELECT count(DISTINCT (run_id, rung)) AS n FROM metrics WHERE split = 'validation' AND name = 'bits_per_byte'"
+    assert rows(finished, measured) == [{"n": 16}]
+
+
+def test_forecast_was_registered_before_its_rung_was_trained_and_scored_after(finished: Ladder) -> None:
+    found = rows(
+        finished,
+        """
+        SELECT f.rung, f.low < f.predicted AND f.predicted < f.high AS ordered, f.inside = (f.outcome BETWEEN f.low AND f.high) AS scored,
+               f.registered_at < min(s.finished_at) AS in_time
+        FROM forecasts f JOIN runs r USING (ladder_id, num_params)
+        JOIN checkpoints c ON c.run_id = r.run_id AND c.rung = f.rung JOIN stages s ON s.key = c.produced_by
+        GROUP BY ALL
+        """,
+    )
+    assert len(rows(finished, "SELECT * FROM forecasts")) == 2
+    assert found == [{"rung": 3, "ordered": True, "scored": True, "in_time": True}]
+
+
+def test_no_near_duplicate_of_a_validation_document_is_in_training(finished: Ladder) -> None:
+    leaks = rows(
+        finished,
+        f"""
+        SELECT count(*) AS leaks FROM near_duplicates n
+        JOIN validation v ON v.id IN (n.id_a, n.id_b)
+        JOIN read_parquet('{finished.lake}/' || (SELECT any_value(selection_file) FROM rungs)) s
+          ON s.id IN (n.id_a, n.id_b) AND s.split = 'train'
+        """,
+    )
+    assert leaks == [{"leaks": 0}]
+
+
+def test_report_is_one_file_with_the_forecast(finished: Ladder) -> None:
+    html = (finished.lake / "report.html").read_text()
+    assert "<html" in html
+    assert "forecast" in html.lower()
+    assert 'src="http' not in html
+
+
+def test_second_run_does_nothing(finished: Ladder) -> None:
+    before = finished.digest()
+    snapshots = rows(finished, "SELECT count(*) AS n FROM stages")
+    output = finished("pipeline", f"jsonl:{corpus(finished.lake.parent)}", *TINY)
+    assert finished.digest() == before
+    assert rows(finished, "SELECT count(*) AS n FROM stages") == snapshots
+    lines = [line for line in output.splitlines() if "up to date" in line]
+    assert lines
+    assert all("nothing to do" in line for line in lines)
+
+
+def test_killed_runs_end_in_the_same_lake(finished: Ladder, ladder: Ladder) -> None:
+    random_ = random.Random(7)
+    kills = 0
+    for _ in range(40):
+        process = ladder.start("pipeline", f"jsonl:{corpus(finished.lake.parent)}", *TINY)
+        try:
+            process.wait(timeout=random_.uniform(6, 18) if kills < 6 else 600)
+            break
+        except TimeoutError:
+            pass
+        except Exception:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            time.sleep(0.5)
+    assert kills >= 3
+    assert process.returncode == 0
+    assert ladder.digest() == finished.digest()
