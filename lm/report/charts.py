@@ -221,7 +221,7 @@ def _forecast_layers(forecasts: list[Row], x: alt.X, color: alt.Color, unit: str
         base.mark_rule(strokeWidth=2.2, xOffset=BESIDE).encode(y=alt.Y("low:Q", title=unit), y2="high:Q", tooltip=tips),
         base.mark_tick(orient="horizontal", size=12, thickness=2.2, xOffset=BESIDE).encode(y=alt.Y("low:Q", title=unit)),
         base.mark_tick(orient="horizontal", size=12, thickness=2.2, xOffset=BESIDE).encode(y=alt.Y("high:Q", title=unit)),
-        base.mark_point(shape="diamond", size=150, strokeWidth=2.2, fill="var(--paper)", xOffset=BESIDE).encode(
+        base.mark_point(shape="diamond", size=150, opacity=1, strokeWidth=2.2, fill="var(--paper)", xOffset=BESIDE).encode(
             y=alt.Y("predicted:Q", title=unit), tooltip=tips
         ),
     ]
@@ -230,7 +230,7 @@ def _forecast_layers(forecasts: list[Row], x: alt.X, color: alt.Color, unit: str
         outcome = alt.Tooltip("outcome:Q", title=texts("tip_outcome"), format=".4f")
         layers.append(
             alt.Chart(alt.InlineData(values=measured))
-            .mark_point(shape="cross", size=110, filled=True, color="var(--ink)", angle=45, xOffset=-BESIDE)
+            .mark_point(shape="cross", size=110, filled=True, opacity=1, color="var(--ink)", angle=45, xOffset=-BESIDE)
             .encode(x=x, y=alt.Y("outcome:Q", title=unit), tooltip=[*tip, outcome, alt.Tooltip("range:N", title=texts("tip_interval"))])
         )
     return layers
@@ -287,6 +287,8 @@ def _spec(chart: Any, height: int) -> Spec:
             orient="top",
             symbolStrokeColor="transparent",
             symbolOpacity=1,
+            symbolBaseFillColor="var(--soft)",
+            symbolBaseStrokeColor="transparent",
             labelFontSize=12,
         )
         .configure_title(color="var(--ink)", subtitleColor="var(--soft)", fontSize=16, subtitleFontSize=12, offset=12)

@@ -8,6 +8,7 @@ script in each file.
 
 import base64
 import hashlib
+import re
 from functools import cache
 from importlib import resources
 
@@ -15,7 +16,7 @@ import vl_convert
 
 from lm.report import charts, numbers, tables
 from lm.report.data import ReportData
-from lm.report.markup import Table, escape, html_table, markdown_table, markdown_text, script_json, sentence
+from lm.report.markup import Table, escape, html_table, markdown_table, script_json, sentence
 from lm.report.queries import QUERIES
 from lm.report.story import curves, main_metric, paragraphs, top_forecasts
 from lm.report.texts import Texts
@@ -47,12 +48,12 @@ def headline(data: ReportData, *, language: str = "en") -> str:
 
 
 def markdown_tables(data: ReportData, *, language: str = "en") -> dict[str, str]:
-    """The main tables as Markdown, by title."""
+    """The main tables as Markdown, by a name of letters, digits and dashes: forecasts, laws, ..., recipe-<name>."""
     texts = Texts(language)
-    found = {texts(f"{name}_title"): make(data, texts) for name, make in tables.BY_NAME.items() if data.rows(name)}
+    found = {name: make(data, texts) for name, make in tables.BY_NAME.items() if data.rows(name)}
     for recipe in recipes(data):
-        found[f"{texts('rules_title')}: {markdown_text(recipe)}"] = tables.rules_of(data, texts, recipe)
-    return {title: markdown_table((heads, rows[: tables.MAX_ROWS])) for title, (heads, rows) in found.items()}
+        found[f"recipe-{re.sub('[^a-z0-9]+', '-', recipe.lower()).strip('-')}"] = tables.rules_of(data, texts, recipe)
+    return {name: markdown_table((heads, rows[: tables.MAX_ROWS])) for name, (heads, rows) in found.items()}
 
 
 def recipes(data: ReportData) -> list[str]:

@@ -31,8 +31,9 @@ FUNNEL = Query(
 WITH texts AS (SELECT id, any_value(num_bytes) AS num_bytes FROM documents GROUP BY id),
 tokenized AS (SELECT id, any_value(num_tokens) AS num_tokens FROM tokens GROUP BY id),
 removed AS (
-    SELECT recipe, sum(num_removed)::BIGINT AS num_documents, sum(num_removed_bytes)::BIGINT AS num_bytes
-    FROM recipe_counts WHERE rule NOT IN ('kept', 'all') GROUP BY recipe
+    SELECT recipe, coalesce(sum(num_removed) FILTER (is_rule), 0)::BIGINT AS num_documents,
+        coalesce(sum(num_removed_bytes) FILTER (is_rule), 0)::BIGINT AS num_bytes
+    FROM (SELECT *, rule NOT IN ('kept', 'all') AS is_rule FROM recipe_counts) GROUP BY recipe
 )
 SELECT 1 AS position, 'captures' AS step, NULL AS recipe, count(*)::BIGINT AS num_documents, sum(num_bytes)::BIGINT AS num_bytes,
     NULL::BIGINT AS num_tokens FROM captures

@@ -29,7 +29,15 @@ def _ratio(part: float | None, whole: float | None) -> float | None:
 def forecasts(data: ReportData, texts: Texts) -> Table:
     """Every forecast with its outcome and the two times that must be in order."""
     heads = _heads(texts, "#params", "#tokens", "metric", "#predicted", "#interval", "#outcome", "verdict", "registered", "rung_trained")
-    return heads, [_forecast(row, texts) for row in data.rows("forecasts")]
+    return _without_one_metric((heads, [_forecast(row, texts) for row in data.rows("forecasts")]), column=2)
+
+
+def _without_one_metric(table: Table, column: int) -> Table:
+    """The table without its column of metrics if that says the same in every row."""
+    heads, rows = table
+    if len({cell if isinstance(cell, str) else cell.text for cell in (row[column] for row in rows)}) > 1:
+        return table
+    return [*heads[:column], *heads[column + 1 :]], [[*row[:column], *row[column + 1 :]] for row in rows]
 
 
 def _forecast(row: Row, texts: Texts) -> list[Cell]:
@@ -59,7 +67,7 @@ def laws(data: ReportData, texts: Texts) -> Table:
     rows = data.rows("laws")
     names = sorted({name for row in rows for name in json.loads(row["constants"])}, key=lambda name: (name != "E", name.lower(), name))
     heads = [*_heads(texts, "form", "#params", "metric", "#upto", "#points"), *(Cell(name, "number") for name in names)]
-    return heads, [_law(row, names, texts) for row in rows]
+    return _without_one_metric((heads, [_law(row, names, texts) for row in rows]), column=2)
 
 
 def _law(row: Row, names: list[str], texts: Texts) -> list[Cell]:

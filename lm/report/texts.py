@@ -85,7 +85,7 @@ ENGLISH: Mapping[str, str] = {
     "forecasts_title": "Forecasts and their outcomes",
     "forecasts_lead": "A forecast is a row that is written before its rung is trained and never replaced.",
     "laws_title": "Laws",
-    "laws_lead": "Huber loss on the log loss, many starts; intervals are 90% bootstrap intervals over runs. A dimmed "
+    "laws_lead": "Huber loss on the log loss, many starts; intervals are 90% bootstrap intervals over runs. A struck "
     "constant is one that the data does not fix.",
     "funnel_title": "From pages to training data",
     "funnel_lead": "What each step keeps. Token counts exist from the point where texts are tokenized.",

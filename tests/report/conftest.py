@@ -47,7 +47,8 @@ class SampleLake:
         for table, rows in self.waiting.items():
             if not rows:
                 continue
-            self.connection.register("incoming", pa.Table.from_pylist(rows))
+            names = dict.fromkeys(name for row in rows for name in row)
+            self.connection.register("incoming", pa.table({name: [row.get(name) for row in rows] for name in names}))
             self.connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
         self.waiting.clear()
 
@@ -78,7 +79,7 @@ def add_corpus(lake: SampleLake) -> None:
         )
     for reject in _rejects():
         lake.add("rejects", {"stage": "documents", "source": "a.warc.gz", **reject})
-    rules = {
+    rules: dict[str, list[tuple[str, int, int, str | None]]] = {
         "gopher": [("gopher_stop_words", 62, 31, None), ("gopher_words", 40, 40, None), ("gopher_bullets", 9, 4, None)],
         "raw": [("exact_duplicate", 0, 0, "removes_nothing")],
         "fineweb": [

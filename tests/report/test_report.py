@@ -110,7 +110,7 @@ def test_headline_says_when_the_outcome_fell_outside(sample_with: Callable[..., 
 def test_headline_says_when_a_forecast_came_late(sample_with: Callable[..., ReportData]) -> None:
     late = sample_with(late=True)
     assert "registered after its rung was trained" in headline(late)
-    assert "registered late" in markdown_tables(late)["Forecasts and their outcomes"]
+    assert "registered late" in markdown_tables(late)["forecasts"]
 
 
 def test_headline_before_the_last_rung_and_with_one_seed(sample_with: Callable[..., ReportData]) -> None:
@@ -127,7 +127,7 @@ def test_headline_without_forecast_and_without_runs(without_forecasts: ReportDat
 
 def test_open_constants_are_named(sample: ReportData) -> None:
     tables = markdown_tables(sample)
-    assert re.search(r"\d \? \|", tables["Laws"])
+    assert re.search(r"\d \? \|", tables["laws"])
     assert "not fixed: " in render(sample)
 
 
@@ -140,6 +140,14 @@ def test_an_empty_lake_gives_a_page_without_charts(empty: ReportData) -> None:
 
 def test_equal_data_gives_an_equal_page(sample: ReportData, page: str) -> None:
     assert render(sample) == page
+
+
+def test_markdown_tables_are_named_for_artifacts(sample: ReportData, empty: ReportData) -> None:
+    tables = markdown_tables(sample)
+    assert {"forecasts", "laws", "funnel", "runs", "recipe-gopher", "recipe-raw"} <= set(tables)
+    assert all(re.fullmatch("[a-z0-9-]+", name) for name in tables)
+    assert all(len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1 for table in tables.values())
+    assert "laws" not in markdown_tables(empty)
 
 
 def test_sql_stands_under_each_figure(page: str) -> None:
