@@ -272,11 +272,11 @@ def measure_document(t: Tables, b: Buffers, num_chars: int, stamp: int, row: Arr
     measure_edits(t, b, num_lines, stamp + 13, row)
 
 
-def sources_digest(*modules: Any) -> int:
-    """A positive number that changes with any line of these modules."""
+def sources_digest(*files: str) -> int:
+    """A positive number that changes with any line of these files."""
     hasher = hashlib.blake2b(digest_size=7)
-    for module in modules:
-        hasher.update(Path(module.__file__).read_bytes())
+    for file in files:
+        hasher.update(Path(file).read_bytes())
     return int.from_bytes(hasher.digest(), "big") + 1
 
 
@@ -295,7 +295,7 @@ def compiled(function: Callable[..., Any], trial: Callable[[Callable[..., Any]],
 @cache
 def measure_kernel() -> Callable[..., Any]:
     """measure(data, offsets, first, last, tables, buffers, rows): signals of documents first..last into rows of zeros."""
-    version = sources_digest(ch, col, hashing, words, repetition, lines, __import__(__name__, fromlist=["kernel"]))
+    version = sources_digest(__file__, *(str(module.__file__) for module in (ch, col, hashing, words, repetition, lines)))
 
     def measure(data: Array, offsets: Array, first: int, last: int, t: Tables, b: Buffers, rows: Array) -> int:
         stamp = int64(1)
