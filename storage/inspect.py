@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from rich.table import Table as RichTable
 
 from storage import catalog
+from storage.inventory import METADATA
 from storage.lake import Lake
 from storage.settings import quoted
 
@@ -117,12 +118,12 @@ def stage_status(lake: Lake) -> list[StageStatus]:
     return [StageStatus(*row) for row in lake.rows(_STATUS)]
 
 
-_STATUS = """
+_STATUS = f"""
 WITH sizes AS (
     SELECT k.min_value AS key, sum(f.file_size_bytes) AS num_bytes
-    FROM __ducklake_metadata_lake.ducklake_data_file f
-    JOIN __ducklake_metadata_lake.ducklake_column c ON c.table_id = f.table_id AND c.column_name = 'produced_by' AND c.end_snapshot IS NULL
-    JOIN __ducklake_metadata_lake.ducklake_file_column_stats k ON k.data_file_id = f.data_file_id AND k.column_id = c.column_id
+    FROM {METADATA}.ducklake_data_file f
+    JOIN {METADATA}.ducklake_column c ON c.table_id = f.table_id AND c.column_name = 'produced_by' AND c.end_snapshot IS NULL
+    JOIN {METADATA}.ducklake_file_column_stats k ON k.data_file_id = f.data_file_id AND k.column_id = c.column_id
     WHERE f.end_snapshot IS NULL GROUP BY ALL
 ), set_aside AS (SELECT produced_by AS key, sum(num_rejects) AS num_rejects FROM rejects GROUP BY ALL)
 SELECT stage, count(*), sum(num_rows)::BIGINT, coalesce(sum(num_rejects), 0)::BIGINT, coalesce(sum(num_bytes), 0)::BIGINT,

@@ -12,15 +12,15 @@ from storage import files
 if TYPE_CHECKING:
     from storage.lake import DataFile, Lake
 
-_META = "__ducklake_metadata_lake"
+METADATA = "__ducklake_metadata_lake"
 
 _FILES = f"""
 SELECT f.path, f.path_is_relative, s.path AS schema_path, t.path AS table_path, f.record_count, f.file_size_bytes, k.min_value, k.max_value
-FROM {_META}.ducklake_data_file f
-JOIN {_META}.ducklake_table t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
-JOIN {_META}.ducklake_schema s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
-JOIN {_META}.ducklake_column c ON c.table_id = t.table_id AND c.column_name = 'produced_by' AND c.end_snapshot IS NULL
-LEFT JOIN {_META}.ducklake_file_column_stats k ON k.data_file_id = f.data_file_id AND k.column_id = c.column_id
+FROM {METADATA}.ducklake_data_file f
+JOIN {METADATA}.ducklake_table t ON t.table_id = f.table_id AND t.end_snapshot IS NULL
+JOIN {METADATA}.ducklake_schema s ON s.schema_id = t.schema_id AND s.end_snapshot IS NULL
+JOIN {METADATA}.ducklake_column c ON c.table_id = t.table_id AND c.column_name = 'produced_by' AND c.end_snapshot IS NULL
+LEFT JOIN {METADATA}.ducklake_file_column_stats k ON k.data_file_id = f.data_file_id AND k.column_id = c.column_id
 WHERE t.table_name = $table AND f.begin_snapshot <= $version AND (f.end_snapshot IS NULL OR f.end_snapshot > $version)
 ORDER BY f.path
 """

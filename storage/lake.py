@@ -5,10 +5,10 @@ The choice: a lock around the connection instead of a pool, because DuckDB alrea
 of one process query one after the other; where that hurts, open one more `Lake`. A forked child must open its own, and is told so.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -54,6 +54,7 @@ class Lake:
         self.version = version
         self._connection = connection
         self._guard = threading.RLock()
+        self._writing = False
         self._pid = os.getpid()
 
     @classmethod
@@ -96,7 +97,7 @@ class Lake:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The DuckDB connection, held for this thread."""
         if os.getpid() != self._pid:
@@ -106,12 +107,16 @@ class Lake:
         with self._guard:
             yield self._connection
 
-    @contextmanager
+    @contextlib.contextmanager
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The connection together with the lake's writer lock."""
         if self.read_only:
             raise PermissionError(f"the lake at {self.settings.root} was opened read-only; open it with Lake.open(settings) to write")
-        with self.connection() as connection, writer_lock(self.settings):
+        with self.connection() as connection, contextlib.ExitStack() as held:
+            if not self._writing:  # a nested entry of this thread would wait for itself
+                held.enter_context(writer_lock(self.settings))
+                held.callback(setattr, self, "_writing", False)
+                self._writing = True
             yield connection
 
     def query(self, sql: str, params: Parameters = None) -> pa.Table:
@@ -200,7 +205,7 @@ class Keyed(Protocol):
         """Digest of the work."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def _closing_on_error(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield

@@ -166,11 +166,22 @@ RECIPE_COUNTS = _table(
     "recipe_counts",
     "What each rule of a recipe removes from the documents of the lake.",
     recipe=Column("VARCHAR", "Name of the recipe."),
-    rule=Column("VARCHAR", "Rule, or 'kept' and 'all' for the totals."),
-    num_failing=Column("BIGINT", "Documents that fail this rule, whatever other rules say."),
-    num_removed=Column("BIGINT", "Documents whose first failing rule is this one; these add up."),
-    num_removed_bytes=Column("BIGINT", "UTF-8 bytes of the documents removed by it."),
+    rule=Column("VARCHAR", "Rule, exact_duplicate, near_duplicate, not_measured, not_compared, or 'all' and 'kept' for the totals."),
+    num_failing=Column(
+        "BIGINT", "Documents that fail this rule, whatever other rules say; at 'all' and 'kept' the documents of the total."
+    ),
+    num_removed=Column("BIGINT", "Documents whose first failing rule is this one; with 'kept' these add up to 'all'."),
+    num_removed_bytes=Column("BIGINT", "UTF-8 bytes of the documents removed by it, or of the total."),
     alarm=Column("VARCHAR", "removes_nothing or removes_everything; NULL if neither."),
+)
+
+DUPLICATE_REMOVALS = _table(
+    "duplicate_removals",
+    "Which near-duplicates a recipe removes: the first of similar documents stays, and only documents that pass its rules are compared.",
+    recipe=Column("VARCHAR", "Name of the recipe."),
+    id=ID,
+    kept_id=Column("VARCHAR", "The most similar document that stays in its place."),
+    jaccard=Column("FLOAT", "Their exact Jaccard similarity, 0 to 1."),
 )
 
 STATISTICS = _table(

@@ -1,4 +1,5 @@
 import io
+import random
 from pathlib import Path
 from types import ModuleType
 
@@ -87,6 +88,32 @@ def test_rows_few_or_many_come_and_go_alike(lake: Lake, num_rows: int) -> None:
         commit(lake, outputs)
         assert lake.rows("SELECT validation_id, count(*) FROM validation GROUP BY ALL ORDER BY 1") == [("a", num_rows), ("b", num_rows)]
     assert (len(files.list_files(lake.settings.data_path)) > 0) == (num_rows > INLINE_ROWS)
+
+
+def test_any_history_leaves_what_a_plain_dictionary_would(lake: Lake, committer: ModuleType) -> None:
+    chance = random.Random(3)
+    model: dict[int, tuple[int, int]] = {}
+    for _ in range(12):
+        slots = chance.sample(range(4), chance.randint(1, 2))
+        wanted = {slot: (chance.randint(1, 2), chance.choice([1, 5])) for slot in slots}
+        gone = chance.randrange(4)
+        model |= {slot: new for slot, new in wanted.items() if model.get(slot, (0, 0))[0] != new[0]}
+        removed = [("tokens", f"slot-{gone}")] if gone not in wanted else []
+        if removed:
+            model.pop(gone, None)
+        commit(lake, [committer.output(lake, committer.work(slot, new[0]), new[1]) for slot, new in wanted.items()], also_remove=removed)
+        with Lake.open(lake.settings, read_only=True) as reader:
+            found = reader.rows("SELECT slot, count(id) FROM stages JOIN tokens ON produced_by = key GROUP BY ALL ORDER BY 1")
+            assert found == [(f"slot-{slot}", num_rows) for slot, (_, num_rows) in sorted(model.items())]
+            keys = {committer.work(slot, version).key: num_rows for slot, (version, num_rows) in model.items()}
+            assert {file.key: file.num_rows for file in reader.data_files("tokens")} == keys
+            assert reader.rows("SELECT count(*), sum(num_rejects) FROM rejects") == [(len(model), 2 * len(model) or None)]
+
+
+def test_writing_may_be_nested(lake: Lake) -> None:
+    with lake.writing():
+        commit(lake, [Output(work=work())])
+    assert ledger.is_done(lake, work())
 
 
 def test_an_output_may_be_empty(lake: Lake) -> None:
