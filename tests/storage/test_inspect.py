@@ -1,5 +1,7 @@
 import io
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,12 +14,16 @@ from storage.files import list_files
 from storage.inspect import QueryRefused, run_query, stage_status
 from storage.lake import Lake
 from storage.ledger import commit
+from storage.settings import LakeSettings
 
 
-@pytest.fixture
-def filled(lake: Lake, committer: ModuleType) -> Lake:
-    commit(lake, [committer.output(lake, committer.work(number)) for number in (1, 2)])
-    return lake
+@pytest.fixture(scope="module")
+def filled(empty_lake: Path, tmp_path_factory: pytest.TempPathFactory, committer: ModuleType) -> Iterator[Lake]:
+    place = tmp_path_factory.mktemp("inspect") / "lake"
+    shutil.copytree(empty_lake, place)
+    with Lake.open(LakeSettings(lake=str(place))) as lake:
+        commit(lake, [committer.output(lake, committer.work(number)) for number in (1, 2)])
+        yield lake
 
 
 def text(lake: Lake, sql: str, fmt: str) -> str:

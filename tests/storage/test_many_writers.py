@@ -68,7 +68,7 @@ def test_eight_processes_commit_a_hundred_times(settings: LakeSettings) -> None:
 def test_a_killed_committer_leaves_the_lake_whole(settings: LakeSettings, tmp_path: Path, committer: ModuleType) -> None:
     chance = random.Random(7)
     num_done = 0
-    for _ in range(4):
+    for _ in range(3):
         process = start(settings, 0, 1000)
         assert process.stdout is not None
         while int(process.stdout.readline()) < num_done + 1:
