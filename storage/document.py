@@ -18,7 +18,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "crawl": ("crawl_files",),
     "documents": ("captures", "documents"),
     "signals": ("signals", "near_duplicates", "signatures", "contamination", "pii_spans"),
-    "recipe": ("recipes", "recipe_counts"),
+    "recipe": ("recipes", "recipe_counts", "duplicate_removals"),
     "tokens": ("tokenizers", "tokens", "validation"),
     "ladder": ("rungs",),
     "runs": ("runs", "checkpoints"),
