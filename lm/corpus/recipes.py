@@ -1,0 +1,241 @@
+"""Recipes: which documents stay, as thresholds over stored signals plus a policy for duplicates.
+
+A recipe is data, a TOML file beside this module or anywhere else. It is compiled to SQL over the lake, so trying other thresholds costs a
+query and no pass over the text. A rule states what must hold for a document to stay, and the first rule that fails is the reason
+why it goes; what was never measured or compared does not pass unseen but goes as `not_measured` or `not_compared`.
+
+FineWeb's own rules run on text that C4's line rules have shortened. That text is not stored: the signals named `open_c4_*` were measured
+on it, so the recipe judges a page as FineWeb does, while the document that stays is the whole page. A variant with edited text is
+another thing than a recipe.
+
+Duplicates are removed among the documents that pass the rules: equal texts share one id and count once, similar ones go by
+`near_duplicates.resolve`. Its outcome is a table (`duplicate_removals`), because going through documents in order is no SQL.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lm.corpus import near_duplicates, recipe_sql
+from lm.corpus.minhash import PRESETS
+from storage.digest import digest
+from storage.signals import SIGNALS
+
+OPERATORS = (">=", ">", "<=", "<")
+METHODS = ("none", "exact", "near")
+RESERVED = ("all", "kept", "exact_duplicate", "near_duplicate", "not_measured", "not_compared", "language")
+"""Reasons and totals that stand beside the rules of a recipe."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_FOLDER = "recipe_data"
+
+
+class RecipeError(ValueError):
+    """A recipe that does not exist or cannot be used; the message says what must hold and what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A document stays if `signal op threshold`; otherwise `name` is a reason for it to go."""
+
+    name: str
+    signal: str
+    op: str
+    threshold: float
+    source: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A document stays if it is in one of these languages with a score above `min_score`."""
+
+    codes: tuple[str, ...]
+    min_score: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dedup:
+    """Policy for duplicates: equal texts count once whatever it says; `near` also removes similar ones."""
+
+    method: str = "exact"
+    preset: str = ""
+    threshold: float = 1.0
+    keep: str = "first"
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Rules in the order in which they are reasons, and what happens to duplicates."""
+
+    name: str
+    doc: str
+    source: str
+    rules: tuple[Rule, ...]
+    language: Language | None
+    dedup: Dedup
+
+    @property
+    def definition(self) -> str:
+        """The recipe as JSON; equal recipes have equal text."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @property
+    def digest(self) -> str:
+        """BLAKE2b-128 of the definition, in hex."""
+        return digest(self.definition)
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """MinHash presets whose pairs must be in the lake."""
+        return (self.dedup.preset,) if self.dedup.method == "near" else ()
+
+    def rules_sql(self) -> str:
+        """SELECT id, num_bytes, host, reason: one row per distinct text, reason NULL if all rules hold."""
+        return recipe_sql.rules_sql(self)
+
+    def pairs_sql(self) -> str:
+        """SELECT id_a, id_b, jaccard: the pairs that the policy decides on, among documents that pass the rules."""
+        return recipe_sql.pairs_sql(self)
+
+    def view_sql(self, removals: str = "duplicate_removals") -> str:
+        """SELECT id, kept, reason, num_bytes, host: one row per distinct text. `removals` is the table of `removals`."""
+        return recipe_sql.view_sql(self, removals)
+
+    def counts_sql(self, removals: str = "duplicate_removals") -> str:
+        """SELECT of the columns of `recipe_counts`, one row per rule and total."""
+        return recipe_sql.counts_sql(self, removals)
+
+    def removals(self, pairs: pa.Table) -> pa.Table:
+        """Rows of the table `duplicate_removals`, from what `pairs_sql` gives."""
+        if self.dedup.method != "near":
+            pairs = pairs.slice(0, 0)
+        removed = near_duplicates.resolve(pairs, self.dedup.threshold)
+        return removed.add_column(0, "recipe", pa.array([self.name] * removed.num_rows, pa.string()))
+
+
+def names() -> list[str]:
+    """Recipes that come with the package."""
+    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+
+
+def load(name_or_path: str | Path, *, languages: Sequence[str] | None = None) -> Recipe:
+    """A recipe by name, or from a file whose name ends in .toml.
+
+    `languages` replaces the codes of the recipe's language rule; an empty sequence removes the rule. Raises RecipeError if there is no
+    such recipe or it cannot be used.
+    """
+    text, place = _read(str(name_or_path))
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {place} is not valid TOML: {error}") from error
+    recipe = _parse(data, place)
+    if languages is None:
+        return recipe
+    return with_languages(recipe, languages)
+
+
+def with_languages(recipe: Recipe, codes: Sequence[str]) -> Recipe:
+    """The recipe for other languages; for none of them without its language rule."""
+    if not codes:
+        return replace(recipe, language=None)
+    old = recipe.language or Language((), 0.0, "")
+    return replace(recipe, language=replace(old, codes=tuple(_word(code, "language code", recipe.name) for code in codes)))
+
+
+def _folder() -> Any:
+    return resources.files("lm.corpus") / _FOLDER
+
+
+def _read(name: str) -> tuple[str, str]:
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"recipe file {name} does not exist; recipes by name are {', '.join(names())}")
+        return path.read_text(encoding="utf-8"), name
+    if name not in names():
+        raise RecipeError(f"recipe {name!r} does not exist; there are {', '.join(names())}, or a path that ends in .toml")
+    return (_folder() / f"{name}.toml").read_text(encoding="utf-8"), name
+
+
+def _word(value: Any, what: str, place: str) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise RecipeError(f"recipe {place}: a {what} must be lower-case letters, digits and _, at most 63, not {value!r}")
+    return value
+
+
+def _only(data: Mapping[str, Any], fields: Sequence[str], what: str, place: str) -> None:
+    unknown = sorted(set(data) - set(fields))
+    if unknown:
+        raise RecipeError(f"recipe {place}: {what} has unknown fields {', '.join(unknown)}; known are {', '.join(fields)}")
+
+
+def _number(value: Any, what: str, place: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise RecipeError(f"recipe {place}: {what} must be a number, not {value!r}")
+    return value
+
+
+def _one_of(value: Any, allowed: Sequence[str], what: str, place: str) -> str:
+    if value not in allowed:
+        raise RecipeError(f"recipe {place}: {what} must be one of {', '.join(allowed)}, not {value!r}")
+    return str(value)
+
+
+def _rule(data: Mapping[str, Any], place: str) -> Rule:
+    _only(data, ("name", "signal", "op", "threshold", "source", "group"), f"rule {data.get('name')!r}", place)
+    name = _word(data.get("name"), "rule name", place)
+    if name in RESERVED:
+        raise RecipeError(f"recipe {place}: a rule cannot be named {name}; {', '.join(RESERVED)} have a meaning of their own")
+    return Rule(
+        name,
+        _one_of(data.get("signal"), tuple(SIGNALS), f"signal of rule {name}", place),
+        _one_of(data.get("op"), OPERATORS, f"op of rule {name}", place),
+        _number(data.get("threshold"), f"threshold of rule {name}", place),
+        str(data.get("source", "")),
+        str(data.get("group", "")),
+    )
+
+
+def _language(data: Mapping[str, Any], place: str) -> Language:
+    _only(data, ("codes", "min_score", "source"), "language", place)
+    codes = data.get("codes")
+    if not isinstance(codes, list) or not codes:
+        raise RecipeError(f"recipe {place}: codes of language must be a list with at least one code, not {codes!r}")
+    score = _number(data.get("min_score", 0), "min_score of language", place)
+    return Language(tuple(_word(code, "language code", place) for code in codes), score, str(data.get("source", "")))
+
+
+def _dedup(data: Mapping[str, Any], place: str) -> Dedup:
+    _only(data, ("method", "preset", "threshold", "keep", "source"), "dedup", place)
+    method = _one_of(data.get("method", "exact"), METHODS, "method of dedup", place)
+    keep = _one_of(data.get("keep", "first"), ("first",), "keep of dedup", place)
+    if method != "near":
+        return Dedup(method, keep=keep, source=str(data.get("source", "")))
+    preset = _one_of(data.get("preset"), tuple(PRESETS), "preset of dedup", place)
+    threshold = _number(data.get("threshold"), "threshold of dedup", place)
+    if not near_duplicates.MIN_JACCARD <= threshold <= 1:
+        least = near_duplicates.MIN_JACCARD
+        raise RecipeError(f"recipe {place}: threshold of dedup must lie from {least}, below which no pair is stored, to 1, not {threshold}")
+    return Dedup(method, preset, threshold, keep, str(data.get("source", "")))
+
+
+def _parse(data: Mapping[str, Any], place: str) -> Recipe:
+    _only(data, ("name", "doc", "source", "rules", "language", "dedup"), "the recipe", place)
+    rules = tuple(_rule(rule, place) for rule in data.get("rules", []))
+    twice = sorted({rule.name for rule in rules if [r.name for r in rules].count(rule.name) > 1})
+    if twice:
+        raise RecipeError(f"recipe {place}: rule names must differ, but {', '.join(twice)} come twice")
+    language = _language(data["language"], place) if "language" in data else None
+    name = _word(data.get("name"), "recipe name", place)
+    return Recipe(name, str(data.get("doc", "")), str(data.get("source", "")), rules, language, _dedup(data.get("dedup", {}), place))
