@@ -93,11 +93,11 @@ def score(prediction: Forecast, outcomes: Sequence[float]) -> Score:
 
 
 def curve(
-    laws: Law | Sequence[Law], *, beyond: float = 4.0, num_points: int = 48, level: float = 0.9, num_seeds: int = 1
+    laws: Law | Sequence[Law], *, beyond: float = 4.0, num_points: int = 48, level: float = 0.9, num_seeds: int | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """Each law drawn: by law_id, points {num_params, num_tokens, fitted, low, high} from its smallest to `beyond` times its largest rung.
 
-    The band is that of a forecast of `num_seeds` runs, for amounts inside the data as well.
+    The band is that of a forecast of `num_seeds` runs (None: as many as the size was trained with), for amounts inside the data as well.
     """
     at_hand = [laws] if isinstance(laws, Law) else list(laws)
     return {
@@ -106,13 +106,14 @@ def curve(
     }
 
 
-def _curve(law: Law, peers: list[Law], beyond: float, num_points: int, level: float, num_seeds: int) -> list[dict[str, Any]]:
+def _curve(law: Law, peers: list[Law], beyond: float, num_points: int, level: float, num_seeds: int | None) -> list[dict[str, Any]]:
     rows = []
     for size in law.points.sizes()[:16]:
         amounts = law.points.of_size(size).num_tokens
         misses = _misses_of(peers, size)
+        seeds = num_seeds or len(set(law.points.of_size(size).seed))
         for num_tokens in np.geomspace(amounts.min(), amounts.max() * beyond, num_points):
-            drawn = _forecast(law, misses, size, float(num_tokens), level, num_seeds)
+            drawn = _forecast(law, misses, size, float(num_tokens), level, seeds)
             rows.append(
                 {
                     "num_params": round(size),
