@@ -8,8 +8,7 @@ Threads of one process are kept apart too, because every entry opens the file or
 
 import fcntl
 import os
-import random
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,6 @@ from storage.digest import digest
 from storage.settings import LakeSettings
 
 WAIT_SECONDS = 900.0
-_POLL_SECONDS = 0.005  # short and irregular, so that no waiter is passed over for long
 
 
 class LakeBusy(RuntimeError):
@@ -39,24 +37,34 @@ def writer_lock(settings: LakeSettings, wait_seconds: float = WAIT_SECONDS) -> I
 def _file_lock(path: Path, wait_seconds: float) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    if not _flock_within(descriptor, wait_seconds):
+        raise LakeBusy(f"{path} has been held by another process for {wait_seconds:.0f} s; see who holds it with: fuser {path}")
     try:
-        _wait_for(descriptor, path, wait_seconds)
         yield
     finally:
         os.close(descriptor)
 
 
-def _wait_for(descriptor: int, path: Path, wait_seconds: float) -> None:
-    give_up = time.monotonic() + wait_seconds
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > give_up:
-                raise LakeBusy(
-                    f"{path} has been held by another process for {wait_seconds:.0f} s; see who holds it with: fuser {path}"
-                ) from None
-            time.sleep(_POLL_SECONDS * random.uniform(0.2, 1.0))
+def _flock_within(descriptor: int, seconds: float) -> bool:
+    """Lock a file, or give up and have it closed. Waiting in the kernel keeps the order of arrival, hence a thread and no polling."""
+    guard, held, given_up = threading.Lock(), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with guard:
+            os.close(descriptor) if given_up.is_set() else held.set()
+
+    threading.Thread(target=wait, daemon=True, name="lake-lock").start()
+    try:
+        held.wait(seconds)
+        with guard:
+            if not held.is_set():
+                given_up.set()
+    except BaseException:
+        with guard:
+            os.close(descriptor) if held.is_set() else given_up.set()
+        raise
+    return held.is_set()
 
 
 @contextmanager
