@@ -47,7 +47,10 @@ def suffix_size(s: str) -> int:
         return 1
     if len(s) > 1 and s[-1] in "sS" and s[-2] in "'’":
         return 2
-    return int(len(s) > 1 and (s[-1] == "+" or has(s[-1], ch.CURRENCY)) and s[-2].isdecimal())
+    if len(s) > 1 and (s[-1] == "+" or has(s[-1], ch.CURRENCY)):
+        return int(s[-2].isdecimal())
+    unit = re.search(r"(?s)(?<=\d)[^\d]+$", s)
+    return len(unit[0]) if unit and unit[0] in words.UNITS else 0
 
 
 def is_address(s: str) -> bool:
@@ -79,7 +82,7 @@ def infix_size(s: str, i: int) -> int:
         run = re.match("-{1,3}|—{1,2}|–|~", s[i:])
         assert run
         end = s[i + len(run[0]) : i + len(run[0]) + 1]
-        return len(run[0]) if end and before.isalpha() and end.isalpha() else 0
+        return len(run[0]) if end and (before.isalpha() or before.isdecimal()) and end.isalpha() else 0
     return int(c in ":<>=/" and (before.isalpha() or before.isdecimal()) and after.isalpha())
 
 

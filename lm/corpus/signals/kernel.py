@@ -35,7 +35,7 @@ class Tables(NamedTuple):
     lower: Array
     powers: Array
     stop_words: Array
-    abbreviations: Array
+    lexicon: Array
     phrases: Array
     phrase_ends: Array
     marks: Array
@@ -91,7 +91,7 @@ def tables(max_bytes: int) -> Tables:
         ch.lower(),
         hashing.powers_of_base(2 * max_bytes + 16),
         hashes(words.STOP_WORDS),
-        np.sort(hashes(words.ABBREVIATIONS)),
+        np.sort(hashes(words.LEXICON)),
         *code_points(lines.PHRASES),
         *code_points(lines.CITATION_MARKS),
     )
@@ -194,9 +194,7 @@ def cut_copy(t: Tables, b: Buffers, start: int, stop: int) -> tuple[int, int]:
     """Sentences and words of a line whose citation marks are gone: its words have to be cut anew."""
     chars, flags = b.line_chars[start:stop], b.line_flags[start:stop]
     hashing.prefix_hashes(chars, stop - start, b.edit_prefix)
-    num = words.cut_words(
-        chars, flags, stop - start, b.edit_word_starts, b.edit_word_ends, b.tail, b.edit_prefix, t.powers, t.abbreviations
-    )
+    num = words.cut_words(chars, flags, stop - start, b.edit_word_starts, b.edit_word_ends, b.tail, b.edit_prefix, t.powers, t.lexicon)
     return lines.num_sentences(flags, b.edit_word_starts, b.edit_word_ends, int64(0), num), num
 
 
@@ -250,7 +248,7 @@ def measure_document(t: Tables, b: Buffers, num_chars: int, stamp: int, row: Arr
     for i in range(num_chars):
         b.flags[i] = t.flags[b.chars[i]]
     hashing.prefix_hashes(b.chars, num_chars, b.prefix)
-    num = words.cut_words(b.chars, b.flags, num_chars, b.word_starts, b.word_ends, b.tail, b.prefix, t.powers, t.abbreviations)
+    num = words.cut_words(b.chars, b.flags, num_chars, b.word_starts, b.word_ends, b.tail, b.prefix, t.powers, t.lexicon)
     hashing.word_hashes(b.prefix, t.powers, b.word_starts, b.word_ends, num, b.word_hashes, b.joined, b.spaced, b.sizes)
     words.measure_words(b.flags, b.word_starts, b.word_ends, num, b.word_hashes, t.stop_words, b.keys, b.stamps, stamp, row)
     words.measure_white_space_words(b.flags, num_chars, b.histogram, row)

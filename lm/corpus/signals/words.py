@@ -30,7 +30,18 @@ _ABBREVIATIONS = (
 ABBREVIATIONS = tuple(_ABBREVIATIONS.split())
 """Words that keep their period: explosion/spaCy, lang/en/tokenizer_exceptions.py and lang/tokenizer_exceptions.py."""
 
+_UNITS = (
+    "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa mbar mb MB kb KB gb "
+    "GB tb TB T G M K % км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с км/ч кПа Па мбар Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ "
+    "كم كم² كم³ م م² م³ سم سم² سم³ مم مم² مم³ غرام جرام جم كغ ملغ كوب اكواب"
+)
+UNITS = tuple(_UNITS.split())
+"""Cut off after a digit: explosion/spaCy, lang/char_classes.py."""
+
+LEXICON = (*ABBREVIATIONS, *UNITS)
+
 LONGEST_ABBREVIATION = 7
+LONGEST_UNIT = 5
 
 _DOT, _PLUS, _MINUS, _STAR, _CARET, _COMMA, _AT, _SLASH, _COLON = (ord(c) for c in ".+-*^,@/:")
 _LESS, _MORE, _EQUAL, _APOSTROPHE, _RIGHT_QUOTE, _ELLIPSIS, _EM_DASH = (ord(c) for c in "<>='’…—")
@@ -79,7 +90,29 @@ def _period_length(chars: Array, flags: Array, start: int, stop: int) -> int:
 
 
 @inner
-def _suffix_length(chars: Array, flags: Array, start: int, stop: int) -> int:
+def _is_known(prefix: Array, powers: Array, start: int, stop: int, lexicon: Array) -> bool:
+    key = stretch(prefix, powers, start, stop)
+    low, high = 0, len(lexicon)
+    while low < high:
+        middle = (low + high) // 2
+        if lexicon[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low < len(lexicon) and lexicon[low] == key
+
+
+@inner
+def _unit_length(flags: Array, start: int, stop: int, hashes: Array, powers: Array, lexicon: Array) -> int:
+    """Length of a unit of measure right after a digit; 0 for none."""
+    for size in range(1, min(LONGEST_UNIT, stop - start - 1) + 1):
+        if flags[stop - size - 1] & ch.DIGIT:
+            return size if _is_known(hashes, powers, stop - size, stop, lexicon) else 0
+    return 0
+
+
+@inner
+def _suffix_length(chars: Array, flags: Array, start: int, stop: int, hashes: Array, powers: Array, lexicon: Array) -> int:
     """Code points to cut off as one word at the back; 0 for none."""
     last = chars[stop - 1]
     if last == _DOT:
@@ -92,7 +125,7 @@ def _suffix_length(chars: Array, flags: Array, start: int, stop: int) -> int:
         return 2 if chars[stop - 2] == _APOSTROPHE or chars[stop - 2] == _RIGHT_QUOTE else 0
     if last == _PLUS or flags[stop - 1] & ch.CURRENCY:
         return 1 if flags[stop - 2] & ch.DIGIT else 0
-    return 0
+    return 0 if flags[stop - 1] & ch.DIGIT else _unit_length(flags, start, stop, hashes, powers, lexicon)
 
 
 @inner
@@ -127,26 +160,13 @@ def _is_address(chars: Array, start: int, stop: int) -> bool:
 
 
 @inner
-def _is_abbreviation(prefix: Array, powers: Array, start: int, stop: int, abbreviations: Array) -> bool:
-    key = stretch(prefix, powers, start, stop)
-    low, high = 0, len(abbreviations)
-    while low < high:
-        middle = (low + high) // 2
-        if abbreviations[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low < len(abbreviations) and abbreviations[low] == key
-
-
-@inner
 def _hyphen_length(chars: Array, flags: Array, at: int, stop: int) -> int:
-    """Length of a hyphen or dash between two letters; 0 if it is none."""
+    """Length of a hyphen or dash between a letter or digit and a letter; 0 if it is none."""
     size = 1
     longest = 3 if chars[at] == _MINUS else (2 if chars[at] == _EM_DASH else 1)
     while size < longest and at + size < stop and chars[at + size] == chars[at]:
         size += 1
-    return size if at + size < stop and flags[at - 1] & ch.ALPHA and flags[at + size] & ch.ALPHA else 0
+    return size if at + size < stop and flags[at - 1] & (ch.ALPHA | ch.DIGIT) and flags[at + size] & ch.ALPHA else 0
 
 
 @inner
@@ -212,13 +232,13 @@ def _cut_part(
     tail: Array,
     hashes: Array,
     powers: Array,
-    abbr: Array,
+    lexicon: Array,
 ) -> int:
     """Words of a stretch without white space and without single-character words."""
     num_tail = 0
     while start < stop:
         short = stop - start <= LONGEST_ABBREVIATION and chars[stop - 1] == _DOT
-        if short and _is_abbreviation(hashes, powers, start, stop, abbr):
+        if short and _is_known(hashes, powers, start, stop, lexicon):
             break
         size = _prefix_length(chars, flags, start, stop)
         if size > 0:
@@ -226,7 +246,7 @@ def _cut_part(
             num += 1
             start += size
             continue
-        size = _suffix_length(chars, flags, start, stop)
+        size = _suffix_length(chars, flags, start, stop, hashes, powers, lexicon)
         if size == 0:
             break
         tail[num_tail] = stop
@@ -266,7 +286,7 @@ def _plain_length(chars: Array, flags: Array, start: int, stop: int) -> int:
 
 @inner
 def cut_words(
-    chars: Array, flags: Array, num_chars: int, starts: Array, ends: Array, tail: Array, hashes: Array, powers: Array, abbr: Array
+    chars: Array, flags: Array, num_chars: int, starts: Array, ends: Array, tail: Array, hashes: Array, powers: Array, lexicon: Array
 ) -> int:
     """Write where the words of the first `num_chars` code points start and end; returns how many there are."""
     num, i = int64(0), int64(0)
@@ -284,7 +304,7 @@ def cut_words(
             i += 1
         size = _plain_length(chars, flags, begin, i)
         if size == 0:
-            num = _cut_part(chars, flags, begin, i, starts, ends, num, tail, hashes, powers, abbr)
+            num = _cut_part(chars, flags, begin, i, starts, ends, num, tail, hashes, powers, lexicon)
             continue
         starts[num], ends[num] = begin, begin + size
         num += 1
