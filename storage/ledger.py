@@ -64,44 +64,28 @@ def commit(lake: Lake, outputs: Sequence[Output], *, also_remove: Sequence[tuple
     """
     check_slots(outputs)
     staged = [Staged(output) for output in outputs]
+    kept = {(output.work.stage, output.work.slot) for output in outputs}
     with lake.writing() as connection:
-        done = _done(lake, [entry.key for entry in staged])
-        fresh = [entry for entry in staged if entry.key not in done]
-        kept = {(entry.output.work.stage, entry.output.work.slot) for entry in staged if entry.key in done}
-        slots = [(entry.output.work.stage, entry.output.work.slot) for entry in fresh] + [slot for slot in also_remove if slot not in kept]
-        old_keys = _keys_of(lake, slots)
-        with _tidy(lake, fresh):
-            for entry in fresh:
-                entry.publish(lake)
-            if fresh or old_keys:
-                transaction.write(lake, connection, fresh, old_keys)
-        snapshot = lake.snapshot_id()
-        for entry in staged:
-            if entry.key in done:
-                entry.discard_staged(lake)
-    return Commit(snapshot, sum(entry.num_rows for entry in fresh), len(staged) - len(fresh))
+        with _tidy(lake, staged):
+            plan = transaction.write(lake, connection, staged, [slot for slot in also_remove if slot not in kept])
+        for entry in plan.repeated:
+            entry.discard_staged(lake)
+        return Commit(lake.snapshot_id(), sum(entry.num_rows for entry in plan.fresh), len(plan.repeated))
 
 
 def _done(lake: Lake, keys: list[str]) -> set[str]:
     return {row[0] for row in lake.rows("SELECT key FROM stages WHERE list_contains(?, key)", [keys])} if keys else set()
 
 
-def _keys_of(lake: Lake, slots: list[tuple[str, str]]) -> list[str]:
-    if not slots:
-        return []
-    sql = "SELECT key FROM stages SEMI JOIN (SELECT unnest(?) AS stage, unnest(?) AS slot) USING (stage, slot)"
-    return [row[0] for row in lake.rows(sql, [[stage for stage, _ in slots], [slot for _, slot in slots]])]
-
-
 @contextlib.contextmanager
-def _tidy(lake: Lake, fresh: list[Staged]) -> Iterator[None]:
+def _tidy(lake: Lake, staged: list[Staged]) -> Iterator[None]:
     """After a failure, remove the files of outputs that are surely not in the lake: on a full disk they are in the way."""
     try:
         yield
     except Exception:
         with contextlib.suppress(Exception):  # the first error is the one to show; a file left over is harmless
-            done = _done(lake, [entry.key for entry in fresh])
-            for entry in fresh:
+            done = _done(lake, [entry.key for entry in staged])
+            for entry in staged:
                 if entry.key not in done:
                     entry.discard_published(lake)
         raise

@@ -33,6 +33,7 @@ class Staged:
         self.rows = {name: fit(rows, TABLES[name]) for name, rows in output.tables.items()}
         self.paths = {name: list(paths) for name, paths in output.files.items()}
         self.published: dict[str, list[str]] = {}
+        self.is_published = False
         self.num_rows = sum(rows.num_rows for rows in self.rows.values())
 
     def publish(self, lake: Lake) -> None:
@@ -40,6 +41,9 @@ class Staged:
 
         Raises: ValueError if a file does not fit its table; StorageFull if there is no room.
         """
+        if self.is_published:  # an attempt before this one did it
+            return
+        self.is_published = True
         counts = {path: check_file(lake, name, path, self.key) for name, paths in self.paths.items() for path in paths}
         self.num_rows += sum(counts.values())
         options = lake.settings.s3fs_options()
