@@ -1,24 +1,84 @@
 """recipe: thresholds over stored signals become views that say, for every text, whether it stays and why not.
 
-Nothing is recomputed from text: a new recipe or a changed threshold costs one query. What each rule removes is counted, and a rule
+Nothing is recomputed from text: a new recipe or a changed threshold costs a query. What each rule removes is counted, and a rule
 that removes nothing or everything raises an alarm.
 """
 
-from lm.corpus.recipes import Recipe
+import time
+from collections.abc import Sequence
 
-from flows.common import Planned, code_of, stage_keys
+import pyarrow as pa
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.common import LOG, Plan, Planned, StageResult, code_of, markdown_table, open_lake, publish_markdown, require, settle, stage_keys
 from flows.settings import RecipeSettings
 from lm.corpus import recipes
+from lm.corpus.recipes import Recipe
 from storage.lake import Lake
-from storage.ledger import Work
+from storage.ledger import Output, Work
+
+COUNTS = """
+    SELECT recipe, rule, num_failing, num_removed, num_removed_bytes, alarm FROM recipe_counts WHERE list_contains(?, recipe)
+    ORDER BY recipe, num_removed DESC, rule
+"""
+ALARMS = "SELECT recipe, rule, alarm FROM recipe_counts WHERE alarm IS NOT NULL AND list_contains(?, recipe) ORDER BY ALL"
 
 
-def plan(lake: Lake, settings: RecipeSettings) -> list[Planned[Recipe]]:
+def plan(lake: Lake, settings: RecipeSettings) -> Plan[Recipe]:
     """One unit per recipe."""
+    loaded = [recipes.load(name) for name in settings.recipes]
     inputs = {**stage_keys(lake, "signals"), **stage_keys(lake, "near_duplicates")}
     code = code_of("lm.corpus.recipes", "lm.corpus.near_duplicates")
-    loaded = [recipes.load(name) for name in settings.recipes]
-    return [
-        Planned(Work(stage="recipe", slot=recipe.name, parameters={"definition": recipe.definition}, code=code, inputs=inputs), recipe)
-        for recipe in loaded
-    ]
+    return Plan(
+        "recipe",
+        [
+            Planned(Work(stage="recipe", slot=recipe.name, parameters={"definition": recipe.definition}, code=code, inputs=inputs), recipe)
+            for recipe in loaded
+        ],
+    )
+
+
+@task(name="apply", cache_policy=NO_CACHE, persist_result=False, task_run_name="apply {work.slot}")
+def apply(work: Work, recipe: Recipe) -> Output:
+    """Decide on near-duplicates among the documents that pass the rules, and count what each rule removes."""
+    started = time.monotonic()
+    with open_lake(read_only=True) as lake:
+        removals = recipe.removals(lake.query(recipe.pairs_sql()))
+        with lake.connection() as connection:
+            connection.register("removals_to_count", removals)
+            counts = connection.execute(recipe.counts_sql("removals_to_count")).to_arrow_table()
+    definition = {"recipe": [recipe.name], "definition": [recipe.definition], "recipe_digest": [recipe.digest]}
+    tables = {"recipes": pa.table(definition), "duplicate_removals": removals, "recipe_counts": counts}
+    return Output(work=work, tables=tables, seconds=time.monotonic() - started)
+
+
+@flow(name="recipe")
+def recipe_flow(settings: RecipeSettings = RecipeSettings()) -> StageResult:
+    """Apply recipes to everything measured so far, and say what each rule removes."""
+    with open_lake() as lake:
+        require(lake.rows("SELECT 1 FROM stages WHERE stage = 'signals' LIMIT 1"), "signals", "ladder signals")
+        planned = plan(lake, settings)
+
+        def produce(todo: Sequence[Planned[Recipe]]) -> list[Output]:
+            return [apply(unit.work, unit.unit) for unit in todo]
+
+        result = settle(lake, planned, produce)
+        for unit in planned.units:
+            lake.create_view(f"recipe_{unit.unit.name}", unit.unit.view_sql(), f"Verdict of recipe {unit.unit.name} on every text.")
+        _warn(lake, result, [unit.unit.name for unit in planned.units])
+        return result
+
+
+def _warn(lake: Lake, result: StageResult, names: list[str]) -> None:
+    """Log alarms of what was applied now, and keep all counts as an artifact."""
+    kept = "SELECT recipe, num_removed FROM recipe_counts WHERE rule = 'kept' AND list_contains(?, recipe) ORDER BY recipe"
+    if result.num_new:
+        LOG.info("  kept: %s", ", ".join(f"{recipe} {num:,}" for recipe, num in lake.rows(kept, [names])))
+        silent = [(recipe, rule) for recipe, rule, alarm in lake.rows(ALARMS, [names]) if alarm == "removes_nothing"]
+        for recipe, rule, alarm in lake.rows(ALARMS, [names]):
+            if alarm == "removes_everything":
+                LOG.warning("  ALARM: rule %s of recipe %s removes everything", rule, recipe)
+        if silent:
+            LOG.info("  %d rules removed nothing; recipe_counts names them", len(silent))
+    publish_markdown("recipe", markdown_table(lake.query(COUNTS, [names])), "What each rule removes")

@@ -53,8 +53,8 @@ class DocumentsSettings(StageSettings):
 class SignalsSettings(StageSettings):
     """How documents are measured and compared."""
 
-    minhash_preset: str = "fineweb"
-    """MinHash preset: fineweb (14 bands x 8 rows, word 5-grams) or slimpajama (9 x 13, 13-character n-grams)."""
+    minhash_presets: list[str] = ["fineweb", "slimpajama"]
+    """MinHash presets: fineweb (14 bands x 8 rows, word 5-grams), slimpajama (9 x 13, 13-character n-grams). Recipes ask for theirs."""
     min_jaccard: float = Field(0.5, gt=0, le=1)
     """Verified pairs below this similarity are not stored."""
     num_threads: int = Field(2, ge=1)
@@ -90,7 +90,7 @@ class LadderSettings(StageSettings):
     """Recipe that chooses the documents."""
     tokenizer: str | None = None
     """Vocabulary by name, trained-SIZE or the name of its file; the newest if not said."""
-    first_rung_tokens: int = Field(65_536, ge=1)
+    first_rung_tokens: int = Field(32_768, ge=1)
     """Training tokens of the smallest rung."""
     num_rungs: int = Field(6, ge=1)
     """Number of rungs."""
@@ -115,7 +115,7 @@ class TrainSettings(StageSettings):
     """Largest rung to train; all if not said. A later run with a larger one goes on where this one ended."""
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate; the size's own default if not said."""
-    batch_tokens: int = Field(2048, ge=1)
+    batch_tokens: int = Field(512, ge=1)
     """Tokens per step."""
     context_tokens: int = Field(128, ge=2)
     """Tokens per sequence."""
@@ -134,7 +134,7 @@ class SweepSettings(StageSettings):
     """Ladder to train on; the newest if not said."""
     max_rung: int | None = None
     """Largest rung to train; all if not said."""
-    batch_tokens: int = Field(2048, ge=1)
+    batch_tokens: int = Field(512, ge=1)
     """Tokens per step."""
     launch: str = Field("deployment", pattern="^(deployment|here)$")
     """'deployment' runs each training on the gpu work pool; 'here' runs them in child processes of this flow."""

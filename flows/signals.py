@@ -6,10 +6,9 @@ each other and with the stored band keys of all earlier ones, and the result equ
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -45,7 +44,17 @@ UNSCORED = """
 """Texts of one documents output that no output which stays has scored."""
 
 
+BANDS = "SELECT id, bands FROM signatures WHERE method = ? AND {which} list_contains(?, produced_by) ORDER BY id"
 TEXTS = "SELECT id, min(text) AS text FROM documents SEMI JOIN wanted USING (id) GROUP BY id ORDER BY id"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared: the signals outputs that are new to this preset, with each other and with all others."""
+
+    preset: str
+    min_jaccard: float
+    fresh: tuple[str, ...]
 
 
 def plan(lake: Lake, settings: SignalsSettings) -> Plan[str]:
@@ -55,7 +64,7 @@ def plan(lake: Lake, settings: SignalsSettings) -> Plan[str]:
     holds it takes it over: its unit names the orphans among its inputs and so runs again.
     """
     code = code_of("lm.corpus.signals", "lm.corpus.minhash")
-    parameters = {"minhash_preset": settings.minhash_preset}
+    parameters = {"minhash_presets": settings.minhash_presets}
     done = set(stage_keys(lake, "signals").values())
     planned = []
     for slot, key in stage_keys(lake, "documents").items():
@@ -83,7 +92,10 @@ def measure(work: Work, documents_key: str, staying: list[str], taken: set[str],
         texts = texts.filter(pa.array([id not in taken for id in column(texts, "id")], pa.bool_()))
         taken.update(column(texts, "id"))
         values = signal_kernels.compute(texts["text"], num_threads=settings.num_threads).add_column(0, "id", texts["id"])
-        bands = minhash.band_table(texts["id"], texts["text"], settings.minhash_preset, num_threads=settings.num_threads)
+        tables = [
+            minhash.band_table(texts["id"], texts["text"], preset, num_threads=settings.num_threads) for preset in settings.minhash_presets
+        ]
+        bands = pa.concat_tables(tables)
         files = {
             "signals": [out.write("signals", values)],
             "signatures": [out.write("signatures", bands)],
@@ -91,36 +103,41 @@ def measure(work: Work, documents_key: str, staying: list[str], taken: set[str],
     return Output(work=work, files=files, seconds=time.monotonic() - started)
 
 
-def plan_pairs(lake: Lake, settings: SignalsSettings) -> Plan[list[str]]:
-    """Comparisons done so far with this code, and at most one to do: the signals outputs that none of them covers."""
-    code = code_of("lm.corpus.near_duplicates", "lm.corpus.minhash")
-    parameters = {"minhash_preset": settings.minhash_preset, "min_jaccard": settings.min_jaccard}
-    done = [work for work in works_of(lake, "near_duplicates") if work.parameters == parameters and work.code == code]
+def plan_pairs(lake: Lake, settings: SignalsSettings) -> Plan[Comparison]:
+    """Comparisons done so far with this code, and per preset at most one to do: the signals outputs that none of them covers."""
+    code = dict(code_of("lm.corpus.near_duplicates", "lm.corpus.minhash"))
+    keys, works = stage_keys(lake, "signals"), works_of(lake, "near_duplicates")
+    units = [unit for preset in settings.minhash_presets for unit in _comparisons(preset, settings.min_jaccard, code, keys, works)]
+    return Plan("near_duplicates", units, owns=every_slot)
+
+
+def _comparisons(
+    preset: str, min_jaccard: float, code: dict[str, str], keys: dict[str, str], works: Sequence[Work]
+) -> list[Planned[Comparison]]:
+    parameters = {"preset": preset, "min_jaccard": min_jaccard}
+    done = [work for work in works if work.parameters == parameters and work.code == code]
     covered = {key for work in done for key in work.inputs.values()}
-    fresh = {slot: key for slot, key in stage_keys(lake, "signals").items() if key not in covered}
-    planned = [Planned(work, list[str]()) for work in done]
+    fresh = {slot: key for slot, key in keys.items() if key not in covered}
+    units = [Planned(work, Comparison(preset, min_jaccard, ())) for work in done]
     if fresh:
-        slot = f"{settings.minhash_preset}/{digest(*sorted(fresh.values()))[:16]}"
+        slot = f"{preset}/{digest(*sorted(fresh.values()))[:16]}"
         work = Work(stage="near_duplicates", slot=slot, parameters=parameters, code=code, inputs=fresh)
-        planned.append(Planned(work, sorted(fresh.values())))
-    return Plan("near_duplicates", planned, owns=every_slot)
+        units.append(Planned(work, Comparison(preset, min_jaccard, tuple(sorted(fresh.values())))))
+    return units
 
 
-@task(name="compare", cache_policy=NO_CACHE, persist_result=False)
-def compare(work: Work, fresh: list[str], settings: SignalsSettings) -> Output:
+@task(name="compare", cache_policy=NO_CACHE, persist_result=False, task_run_name="compare {work.slot}")
+def compare(work: Work, asked: Comparison) -> Output:
     """Verified pairs in which at least one text is new."""
     started = time.monotonic()
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
-        new = lake.query("SELECT id, bands FROM signatures WHERE list_contains(?, produced_by) ORDER BY id", [fresh])
-        old = lake.query("SELECT id, bands FROM signatures WHERE NOT list_contains(?, produced_by) ORDER BY id", [fresh])
+        new, old = (lake.query(BANDS.format(which=which), [asked.preset, list(asked.fresh)]) for which in ("", "NOT"))
         proposed = near_duplicates.propose(new, old if old.num_rows else None)
-        ids = pa.table({"id": pc.unique(pa.concat_arrays([*proposed["id_a"].chunks, *proposed["id_b"].chunks, pa.array([], pa.string())]))})
-        texts = _texts(lake, ids)
-        pairs = near_duplicates.verify(proposed, texts, settings.minhash_preset, min_jaccard=settings.min_jaccard)
+        ids = pa.table({"id": pa.array(sorted({*column(proposed, "id_a"), *column(proposed, "id_b")}), pa.string())})
+        pairs = near_duplicates.verify(proposed, _texts(lake, ids), asked.preset, min_jaccard=asked.min_jaccard)
         files = {"near_duplicates": [out.write("near_duplicates", pairs)]}
-    LOG.info(
-        "  compared %s new texts: %s pairs proposed, %s verified", f"{new.num_rows:,}", f"{proposed.num_rows:,}", f"{pairs.num_rows:,}"
-    )
+    counts = [f"{count:,}" for count in (new.num_rows, proposed.num_rows, pairs.num_rows)]
+    LOG.info("  %s: compared %s new texts, %s pairs proposed, %s verified", asked.preset, *counts)
     return Output(work=work, files=files, seconds=time.monotonic() - started)
 
 
@@ -148,7 +165,7 @@ def signals_flow(settings: SignalsSettings = SignalsSettings()) -> list[StageRes
             return [_counted(measure(p.work, p.unit, staying, taken, settings), progress, n, len(todo)) for n, p in enumerate(todo)]
 
         measured = settle(lake, planned, produce)
-        compared = settle(lake, plan_pairs(lake, settings), lambda todo: [compare(p.work, p.unit, settings) for p in todo])
+        compared = settle(lake, plan_pairs(lake, settings), lambda todo: [compare(p.work, p.unit) for p in todo])
         publish_markdown("signals", f"{measured}\n\n{compared}", "Texts measured and compared")
         return [measured, compared]
 

@@ -6,6 +6,7 @@ ended at a smaller rung goes on from there; the lake shows a run only when the r
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,11 +22,15 @@ from flows.settings import TrainSettings
 from lm.models.config import preset
 from lm.tokens.selection import TokenData
 from lm.training import TrainConfig, TrunkResult, defaults, run_id, train_trunk
-from lm.training.config import TRAINER_VERSION
+from lm.training.config import TRAINER_VERSION, plan_rungs
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import OutputDir, home, local_copy, output_dir, relative
 from storage.settings import is_remote
+
+
+SHORTEST_RUNG_IN_WARMUPS = 4
+"""The warm-up takes at most a quarter of the smallest rung, so that it has ended before any branch begins."""
 
 
 def plan(lake: Lake, settings: TrainSettings) -> Plan[TrainConfig]:
@@ -33,6 +38,7 @@ def plan(lake: Lake, settings: TrainSettings) -> Plan[TrainConfig]:
     ladder_id = settings.ladder_id or ladder.newest(lake)
     rungs = _rung_tokens(lake, ladder_id)
     config = config_of(lake, settings, ladder_id)
+    plan_rungs(config, rungs)  # refuses rungs that do not fit the batch or the warm-up before anything is launched
     name = run_id(config, ladder_id)
     reached = lake.value("SELECT max(rung) FROM checkpoints WHERE run_id = ?", [name])
     top = max(len(rungs) - 1 if settings.max_rung is None else settings.max_rung, -1 if reached is None else reached)
@@ -55,17 +61,17 @@ def _rung_tokens(lake: Lake, ladder_id: str) -> list[int]:
 
 def config_of(lake: Lake, settings: TrainSettings, ladder_id: str) -> TrainConfig:
     """Everything that decides the weights: what is asked for, with the measured defaults for the rest."""
-    vocab_size = lake.value(
-        "SELECT any_value(vocab_size) FROM tokenizers SEMI JOIN rungs USING (tokenizer_id) WHERE ladder_id = ?", [ladder_id]
-    )
+    vocab_size = lake.value("SELECT any_value(vocab_size) FROM tokenizers JOIN rungs USING (tokenizer_id) WHERE ladder_id = ?", [ladder_id])
     model = preset(settings.model, vocab_size=vocab_size, context_tokens=settings.context_tokens)
-    return defaults(
+    config = defaults(
         model,
         seed=settings.seed,
         batch_tokens=settings.batch_tokens,
         learning_rate=settings.learning_rate,
         num_threads=settings.num_threads,
     )
+    first_rung = _rung_tokens(lake, ladder_id)[0]
+    return replace(config, warmup_tokens=min(config.warmup_tokens, first_rung // SHORTEST_RUNG_IN_WARMUPS))
 
 
 def token_data(lake: Lake, ladder_id: str) -> TokenData:
