@@ -23,7 +23,7 @@ class ModelConfig:
     mlp_width: int
     context_tokens: int
     vocab_size: int
-    tied_embeddings: bool = True
+    tied_embeddings: bool = False
     rope_base: float = 10000.0
     norm_epsilon: float = 1e-6
 
@@ -76,7 +76,7 @@ class ModelConfig:
         return asdict(self)
 
 
-def from_depth(depth: int, *, vocab_size: int, context_tokens: int, tied_embeddings: bool = True) -> ModelConfig:
+def from_depth(depth: int, *, vocab_size: int, context_tokens: int, tied_embeddings: bool = False) -> ModelConfig:
     """The size that belongs to a depth: width 32 x depth, heads of 32, SwiGLU of 8/3 width rounded up to 16."""
     width = WIDTH_PER_LAYER * depth
     return ModelConfig(
@@ -93,7 +93,7 @@ def from_depth(depth: int, *, vocab_size: int, context_tokens: int, tied_embeddi
 DEPTHS: dict[str, int] = {f"d{depth}w{WIDTH_PER_LAYER * depth}": depth for depth in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)}
 
 
-def preset(name: str, *, vocab_size: int, context_tokens: int, tied_embeddings: bool = True) -> ModelConfig:
+def preset(name: str, *, vocab_size: int, context_tokens: int, tied_embeddings: bool = False) -> ModelConfig:
     """A size by name. Raises: ValueError naming the sizes there are."""
     if name not in DEPTHS:
         raise ValueError(f"model must be one of {', '.join(DEPTHS)}; got {name!r}")

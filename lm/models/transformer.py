@@ -1,10 +1,12 @@
-"""A decoder-only Transformer: RMSNorm before each part, rotary positions, QK-norm, SwiGLU, no biases, tied embeddings.
+"""A decoder-only Transformer: RMSNorm before each part, rotary positions, QK-norm, SwiGLU, no biases.
 
 It is Qwen3's architecture to the letter, so weights can be exported to it and run elsewhere; query, key and value share one matrix
 here, and so do gate and up, because at these sizes time goes to launching operations. Output projections start at zero: every block
 is the identity at first and the loss starts near ln(vocab_size). Attention is torch's fused one. Plain cross-entropy over flattened
 logits stays, for a chunked one that never holds them all saved a tenth of the head's time at 2,048 entries and a quarter at 4,096.
-The same seed gives the same weights on every device, because they are drawn on the CPU.
+The head is a matrix of its own unless the configuration ties it to the embedding: it costs no work, and at two layers of width 64
+after 262,144 tokens it scored 4.89 nats where tied ones reached 5.02 at their best rates. The same seed gives the same weights on
+every device, because they are drawn on the CPU.
 """
 
 import math
@@ -19,7 +21,9 @@ from lm.models.config import ModelConfig
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-INIT_STD = 0.02
+HEAD_STD = 0.02
+EMBEDDING_STD = 0.5
+"""For an embedding that is not the head too. Scores differed by 0.02 nats between 0.2 and 0.5."""
 
 
 class RMSNorm(nn.Module):
@@ -128,11 +132,12 @@ def document_mask(tokens: "Int[Tensor, 'batch seq']", end_of_document: int) -> "
 
 
 def _draw_weights(model: Transformer, seed: int) -> None:
-    """Normal with 1/sqrt(fan in) inside blocks and INIT_STD for embedding and head; zero where a block ends."""
+    """Normal with 1/sqrt(fan in) inside blocks, HEAD_STD for the head, EMBEDDING_STD for an embedding alone; zero where a block ends."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(model.named_parameters()):
         if name.endswith(("attention_out.weight", "mlp_out.weight")):
             nn.init.zeros_(parameter)
         elif parameter.dim() == 2:
-            std = 1 / math.sqrt(parameter.shape[1]) if name.startswith("blocks") else INIT_STD
+            outer = EMBEDDING_STD if name.startswith("embedding") and not model.config.tied_embeddings else HEAD_STD
+            std = 1 / math.sqrt(parameter.shape[1]) if name.startswith("blocks") else outer
             nn.init.normal_(parameter, std=std, generator=generator)

@@ -3,9 +3,9 @@
 from lm.models.config import ModelConfig
 from lm.training.config import TrainConfig
 
-BATCH_TOKENS = 2048
-WARMUP_STEPS = 16
-LEARNING_RATE = 0.01
+BATCH_TOKENS = 512
+WARMUP_TOKENS = 16384
+LEARNING_RATE = 0.002
 
 
 def defaults(
@@ -17,6 +17,6 @@ def defaults(
         seed=seed,
         learning_rate=learning_rate or LEARNING_RATE,
         batch_tokens=batch_tokens,
-        warmup_tokens=WARMUP_STEPS * batch_tokens,
+        warmup_tokens=WARMUP_TOKENS,
         num_threads=num_threads,
     )

@@ -29,16 +29,17 @@ def tokens_of(shape: tuple[int, int], seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("name", "vocab", "num_params", "non_embedding"),
     [
-        # d2w64: 2 x (4 x 4096 attention + 3 x 64 x 176 SwiGLU + 2 x 64 + 2 x 32 norms) + 64, and 2048 x 64
-        ("d2w64", 2048, 231_872, 100_800),
-        # d4w128: 4 x (4 x 16384 + 3 x 128 x 352 + 2 x 128 + 2 x 32) + 128, and 4096 x 128
-        ("d4w128", 4096, 1_328_512, 804_224),
+        # d2w64: 2 x (4 x 4096 attention + 3 x 64 x 176 SwiGLU + 2 x 64 + 2 x 32 norms) + 64, and twice 2048 x 64
+        ("d2w64", 2048, 362_944, 100_800),
+        # d4w128: 4 x (4 x 16384 + 3 x 128 x 352 + 2 x 128 + 2 x 32) + 128, and twice 4096 x 128
+        ("d4w128", 4096, 1_852_800, 804_224),
     ],
 )
 def test_known_sizes(name: str, vocab: int, num_params: int, non_embedding: int) -> None:
     config = preset(name, vocab_size=vocab, context_tokens=128)
     assert (config.name, config.num_params, config.num_params_non_embedding) == (name, num_params, non_embedding)
-    assert config.flops_per_token == 6 * num_params + 12 * config.depth * config.width * 128
+    multiplied = num_params - vocab * config.width  # all but the embedding, which is looked up
+    assert config.flops_per_token == 6 * multiplied + 12 * config.depth * config.width * 128
 
 
 @pytest.mark.parametrize("tied", [True, False])

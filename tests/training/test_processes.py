@@ -43,7 +43,7 @@ SLOW = """
     def step(progress):
         print(progress.path, progress.step, flush=True)
         time.sleep(0.02)
-    train_trunk(config, data, rungs, out, on_progress=step, checkpoint_seconds=0.0)
+    train_trunk(config, data, rungs, out, on_progress=step, checkpoint_seconds=0.05)
 """
 
 
