@@ -53,7 +53,7 @@ class Api:
                 text = answer.read()
         except urllib.error.HTTPError as error:
             with error:
-                detail = error.read().decode(errors="replace")[:500]
+                detail = error.read().decode(errors="replace")[:2000]
             raise ApiError(error.code, f"{method} {self.url}{path} answered {error.code}: {detail}") from None
         return json.loads(text) if text else None
 

@@ -126,14 +126,14 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture(scope="session")
 def pipeline(live: Live, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The id of a run of pipeline/all over a few dozen small documents: the lake then holds a ladder, runs and a law."""
+    """The id of a run of pipeline/all over some small documents: the lake then holds a ladder, runs and a law."""
     file = tmp_path_factory.mktemp("source") / "pages.jsonl"
-    file.write_text("".join(json.dumps({"url": f"https://host{i % 3}.example/{i}", "text": _text(i)}) + "\n" for i in range(90)))
+    file.write_text("".join(json.dumps({"url": f"https://host{i % 3}.example/{i}", "text": _text(i)}) + "\n" for i in range(300)))
     settings = {
         "crawl": {"source": f"jsonl:{file}"},
         "recipe": {"recipes": ["raw"]},
-        "tokens": {"vocab_size": 320, "validation_bytes": 20_000, "validation_recipe": "raw"},
-        "ladder": {"recipe": "raw", "vocab_size": 320, "first_rung_tokens": 4096, "num_rungs": 4},
+        "tokens": {"vocab_size": 320, "validation_bytes": 30_000, "validation_recipe": "raw"},
+        "ladder": {"recipe": "raw", "first_rung_tokens": 24_576, "num_rungs": 4, "factor": 1.5},
         "sweep": {"models": ["d1w32"], "seeds": [0], "batch_tokens": 512},
         "law": {"num_bootstrap": 20},
     }
@@ -143,10 +143,10 @@ def pipeline(live: Live, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _text(number: int) -> str:
-    """About two kilobytes of sentences, another text for each number."""
+    """About 800 bytes of sentences, another text for each number."""
     words = random.Random(number)
     stock = re.findall(r"[a-z]+", str(services.__doc__))
-    return " ".join(" ".join(words.choices(stock, k=words.randint(6, 14))).capitalize() + "." for _ in range(40))
+    return " ".join(" ".join(words.choices(stock, k=words.randint(6, 14))).capitalize() + "." for _ in range(13))
 
 
 def _deploy_naps(live: Live) -> None:

@@ -62,7 +62,7 @@ def keep_one(field: Locator, value: str) -> None:
 
 
 def test_a_sweep_is_filled_in_started_and_seen_to_succeed(live: "Live", pipeline: str, browser: Browser) -> None:
-    page = browser.new_page(viewport={"width": 1280, "height": 1400})
+    page = browser.new_page(viewport={"width": 1280, "height": 1100})
     page.set_default_timeout(SLOW_MS)
     base = live.api.url.removesuffix("/api")
     foreign: list[str] = []
