@@ -29,6 +29,7 @@ SHOWN = [*PAGES, ROOT / "CHANGELOG.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)$", re.MULTILINE)
 KINDS = {"console", "sql", "text"}
+pytestmark = pytest.mark.timeout(1800)  # the first to need the small lake waits for all of it
 
 
 @dataclass(frozen=True, slots=True)
