@@ -3,6 +3,8 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -12,7 +14,7 @@ from flows.common import Plan, Planned, StageResult, code_of, markdown_table, op
 from flows.processes import in_child, side_by_side
 from flows.progress import Progress
 from flows.settings import EvaluateSettings
-from lm.evaluation import evaluate
+from lm.evaluation.batch import evaluate_each
 from lm.training.config import from_json
 from storage.lake import Lake
 from storage.ledger import Output, Work
@@ -20,7 +22,7 @@ from storage.outputs import local_copy
 
 CHECKPOINTS = """
     SELECT c.run_id, c.rung, c.step, c.num_tokens, c.file, c.weights_digest, r.config
-    FROM checkpoints c JOIN runs r USING (run_id) WHERE r.ladder_id = ? ORDER BY r.num_params DESC, r.seed, c.rung
+    FROM checkpoints c JOIN runs r USING (run_id) WHERE r.ladder_id = ? ORDER BY r.num_params DESC, r.seed, c.run_id, c.rung
 """
 
 LOSSES = """
@@ -63,24 +65,30 @@ def _planned(checkpoint: Checkpoint, validation_id: str, code: Mapping[str, str]
     return Planned(work, checkpoint)
 
 
-@task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure {checkpoint.run_id} rung {checkpoint.rung}")
-def measure(work: Work, checkpoint: Checkpoint, ladder_id: str) -> Output:
-    """Validation metrics of one checkpoint."""
+@task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure {run_id}")
+def measure(run_id: str, planned: Sequence[Planned[Checkpoint]], ladder_id: str) -> list[Output]:
+    """Validation metrics of the checkpoints of one run, in one process."""
     started = time.monotonic()
     with open_lake(read_only=True) as lake:
-        rows = in_child(
-            evaluate,
-            local_copy(lake, checkpoint.file),
-            from_json(checkpoint.config),
-            train.token_data(lake, ladder_id),
-            run_id=checkpoint.run_id,
-            rung=checkpoint.rung,
-            step=checkpoint.step,
-            num_tokens=checkpoint.num_tokens,
-            validation_id=work.inputs["validation"],
-            num_threads=1,
-        )
-    return Output(work=work, tables={"metrics": rows}, seconds=time.monotonic() - started)
+        calls = [_call(lake, unit, ladder_id) for unit in planned]
+    tables = in_child(evaluate_each, calls, on_progress=Progress(f"evaluate {run_id[:8]}", "checkpoints"))
+    seconds = (time.monotonic() - started) / len(tables)
+    return [Output(work=unit.work, tables={"metrics": rows}, seconds=seconds) for unit, rows in zip(planned, tables, strict=True)]
+
+
+def _call(lake: Lake, planned: Planned[Checkpoint], ladder_id: str) -> dict[str, Any]:
+    checkpoint = planned.unit
+    return {
+        "weights_file": local_copy(lake, checkpoint.file),
+        "config": from_json(checkpoint.config),
+        "data": train.token_data(lake, ladder_id),
+        "run_id": checkpoint.run_id,
+        "rung": checkpoint.rung,
+        "step": checkpoint.step,
+        "num_tokens": checkpoint.num_tokens,
+        "validation_id": planned.work.inputs["validation"],
+        "num_threads": 1,
+    }
 
 
 @flow(name="evaluate")
@@ -92,13 +100,9 @@ def evaluate_flow(settings: EvaluateSettings = EvaluateSettings()) -> StageResul
         require(planned.units, "checkpoints for this ladder", "ladder sweep")
 
         def produce(todo: Sequence[Planned[Checkpoint]]) -> list[Output]:
-            progress = Progress("evaluate", "checkpoints")
-            calls = [{"work": p.work, "checkpoint": p.unit, "ladder_id": ladder_id} for p in todo]
-            outputs: list[Output] = []
-            for state in side_by_side(measure, calls, settings.num_parallel):
-                outputs.append(state.result())
-                progress(len(outputs), len(todo))
-            return outputs
+            runs = groupby(todo, key=lambda unit: unit.unit.run_id)
+            calls = [{"run_id": run_id, "planned": list(units), "ladder_id": ladder_id} for run_id, units in runs]
+            return [output for state in side_by_side(measure, calls, settings.num_parallel) for output in state.result()]
 
         result = settle(lake, planned, produce)
         publish_markdown("evaluate", markdown_table(lake.query(LOSSES, [ladder_id])), "Validation loss of each run and rung")

@@ -28,7 +28,6 @@ from storage.ledger import Output, Work
 from storage.outputs import OutputDir, home, local_copy, output_dir, relative
 from storage.settings import is_remote
 
-
 SHORTEST_RUNG_IN_WARMUPS = 4
 """The warm-up takes at most a quarter of the smallest rung, so that it has ended before any branch begins."""
 

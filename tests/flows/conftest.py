@@ -12,7 +12,7 @@ import pytest
 from deployments import services
 
 TINY = [
-    *("--tokens-vocab-size", "512", "--tokens-validation-bytes", "20000", "--tokens-validation-recipe", "raw"),
+    *("--tokens-vocab-size", "512", "--tokens-validation-bytes", "100000", "--tokens-validation-recipe", "raw"),
     *("--recipe-recipes", "raw", "--recipe-recipes", "gopher", "--ladder-recipe", "raw"),
     *("--ladder-first-rung-tokens", "8192", "--ladder-num-rungs", "4", "--sweep-launch", "here", "--sweep-num-parallel", "2"),
     *("--sweep-models", "d1w32", "--sweep-models", "d2w64", "--law-num-bootstrap", "50"),

@@ -4,19 +4,23 @@ import json
 import random
 from pathlib import Path
 
-SUBJECTS = "the crawler|a page|the reader|every model|the scheduler|one worker|the table|a document|the index|this rule".split("|")
-VERBS = "reads|keeps|counts|drops|follows|writes|compares|measures|repeats|explains".split("|")
-OBJECTS = "the words of a text|each link that it finds|what was there before|the rank of a token|a long list of names".split("|")
-ENDINGS = "with care|in order|and then stops|before the night ends|that have been seen|to be sure of the result|for the next run".split("|")
+SYLLABLES = ["ba", "co", "di", "fu", "ga", "he", "ji", "ko", "la", "me", "ni", "po", "qua", "re", "si", "to", "va", "we", "xe", "yo"]
+WORDS = [a + b + c for a in SYLLABLES for b in ("", *SYLLABLES[::3]) for c in ("n", "t", "ry", "ling")]
+FORMS = [
+    "The {} {} of the {} is to {} with a {}.",
+    "They have a {} that {} and the {} of a {}.",
+    "To {} the {} is to be {} in that {}, and it is {}.",
+    "A {} with the {} of {} has to {} that {}.",
+]
 
 
 def sentence(random_: random.Random) -> str:
     """One sentence with stop words and a full stop."""
-    subject, verb, thing, end = (random_.choice(words) for words in (SUBJECTS, VERBS, OBJECTS, ENDINGS))
-    return f"{subject.capitalize()} {verb} {thing} {end}, and number {random_.randrange(1000)} is {random_.choice(VERBS)} again."
+    form = random_.choice(FORMS)
+    return form.format(*(random_.choice(WORDS) for _ in range(form.count("{}"))))
 
 
-def text(seed: int, num_sentences: int = 40) -> str:
+def text(seed: int, num_sentences: int = 24) -> str:
     """One document of several paragraphs."""
     random_ = random.Random(seed)
     sentences = [sentence(random_) for _ in range(num_sentences)]

@@ -31,7 +31,7 @@ def test_nested_settings_are_built_from_prefixed_options() -> None:
 
 
 def test_bad_value_names_the_option_and_what_came() -> None:
-    with pytest.raises(typer.BadParameter, match="--ladder-num-rungs.*got 0"):
+    with pytest.raises(typer.BadParameter, match=r"--ladder-num-rungs.*got 0"):
         forms.build(PipelineSettings, values_of(PipelineSettings, crawl_source="text:x", ladder_num_rungs=0))
 
 

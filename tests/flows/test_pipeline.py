@@ -26,7 +26,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, api_url: str) -> Ladder:
 def corpus(folder: Path) -> Path:
     """The same small corpus at the same place for every lake of a test session."""
     path = folder.parent / "corpus" / "documents.jsonl"
-    return path if path.exists() else corpus_maker.write(path, 200)
+    return path if path.exists() else corpus_maker.write(path, 320)
 
 
 def rows(ladder: Ladder, query: str) -> list[dict[str, object]]:
@@ -35,8 +35,8 @@ def rows(ladder: Ladder, query: str) -> list[dict[str, object]]:
 
 
 def test_every_stage_left_rows(finished: Ladder) -> None:
-    tables = "captures documents signals signatures near_duplicates recipes recipe_counts tokenizers tokens validation rungs".split()
-    tables += "runs checkpoints metrics laws forecasts".split()
+    tables = ["captures", "documents", "signals", "signatures", "near_duplicates", "recipes", "recipe_counts", "tokenizers", "tokens"]
+    tables += ["validation", "rungs", "runs", "checkpoints", "metrics", "laws", "forecasts"]
     counts = rows(finished, " UNION ALL ".join(f"SELECT '{table}' AS name, count(*) AS num_rows FROM {table}" for table in tables))
     assert [row["name"] for row in counts if not row["num_rows"]] == []
 

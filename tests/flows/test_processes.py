@@ -48,5 +48,5 @@ def test_progress_arrives_in_order() -> None:
 
 
 def test_killed_child_is_named_with_its_signal() -> None:
-    with pytest.raises(ChildDiedError, match="kill_itself.*SIGKILL"):
+    with pytest.raises(ChildDiedError, match=r"kill_itself.*SIGKILL"):
         in_child(kill_itself)
