@@ -146,18 +146,15 @@ def start_worker(lake: Path, current: State, worker: environment.Worker) -> None
 
 def stop_all(lake: Path, current: State, echo: Echo) -> list[Process]:
     """End every process of the record, the server last, and forget the record. The caller holds the lock."""
-    supervisor, served = ([current.running[name]] if current.alive(name) else [] for name in ("supervisor", "server"))
-    others = [process for process in supervisor if process.pid != os.getpid()]
-    processes.stop(others, grace_seconds=_GRACE_SECONDS)  # first: it would start the others again
-    workers = [process for name, process in current.running.items() if name not in ("server", "supervisor") and process.alive()]
-    processes.stop(workers, grace_seconds=_GRACE_SECONDS)
-    members = family(current)
-    serving = {member.pid for member in family(current, "server")} | {process.pid for process in served}
-    processes.stop([member for member in members if member.pid not in serving], grace_seconds=_GRACE_SECONDS)
-    processes.stop(served, grace_seconds=_GRACE_SECONDS)
-    processes.stop(family(current), grace_seconds=_GRACE_SECONDS)
+    recorded = {name: process for name, process in current.running.items() if process.alive() and process.pid != os.getpid()}
+    ended = list(dict.fromkeys([*recorded.values(), *family(current)]))
+    first, last = ([recorded.pop(name)] if name in recorded else [] for name in ("supervisor", "server"))
+    processes.stop(first, grace_seconds=_GRACE_SECONDS)  # it would start the others again
+    processes.stop(recorded.values(), grace_seconds=_GRACE_SECONDS)  # a worker ends its runs
+    serving = family(current, "server")
+    processes.stop([member for member in family(current) if member not in serving], grace_seconds=_GRACE_SECONDS)
+    processes.stop([*last, *family(current)], grace_seconds=_GRACE_SECONDS)
     state.remove(lake)
-    ended = list(dict.fromkeys([*others, *workers, *members, *served]))
     echo(f"ended {len(ended)} processes")
     return ended
 

@@ -41,7 +41,7 @@ def test_a_second_up_reuses_what_runs(live: "Live") -> None:
     assert before is not None
     assert before.healthy
     assert None not in before.pids.values()
-    assert not any(line.startswith(("starting", "giving")) for line in lines)
+    assert not any(line.startswith("starting") for line in lines)
 
 
 def test_another_port_is_refused_while_the_server_runs(live: "Live") -> None:
@@ -181,17 +181,20 @@ def test_a_killed_training_is_run_again_and_goes_on_from_its_checkpoint(live: "L
 
 
 def test_down_ends_everything_it_started_and_nothing_else(live: "Live") -> None:
-    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", "prefect", "worker", "start", "--pool", "cpu"])
     live.start("nap/cpu", {"name": "interrupted", "seconds": 60})
     live.until(lambda: live.diary("interrupted"), "the nap")
     current = live.state
     own = services.family(current)
     assert int(live.diary("interrupted")[0].split()[1]) in {process.pid for process in own}
-    ended = services.down(live.lake)
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(300)", "prefect", "worker", "start", "--pool", "cpu"]
+    ) as bystander:
+        try:
+            ended = services.down(live.lake)
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
     assert {process.pid for process in own} <= {process.pid for process in ended}
     assert services.family(current) == []
     assert services.status(live.lake) is None
     assert services.down(live.lake) == []
-    assert bystander.poll() is None
-    bystander.kill()
-    bystander.wait()
