@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 from training_data import CONFIG
 
+from lm.models.config import preset
 from lm.training.config import TrainConfig, from_dict, from_json, plan_rungs, run_id
+from lm.training.defaults import defaults
 from lm.training.errors import ConfigError
 from lm.training.schedule import learning_rate
 
@@ -84,3 +86,12 @@ def test_bad_rungs_are_explained(rungs: list[int], says: str) -> None:
     config: TrainConfig = CONFIG
     with pytest.raises(ConfigError, match=says):
         plan_rungs(config, rungs)
+
+
+def test_defaults_scale_the_rate_with_the_size() -> None:
+    small, large = (defaults(preset(name, vocab_size=2048, context_tokens=128), seed=0) for name in ("d2w64", "d4w128"))
+    assert (small.learning_rate, large.learning_rate) == (0.002, 0.001)
+    assert small.learning_rate * small.embedding_rate == large.learning_rate * large.embedding_rate == pytest.approx(0.016)
+    given = defaults(small.model, seed=0, learning_rate=0.004, batch_tokens=1024, num_threads=2)
+    assert (given.learning_rate, given.embedding_rate, given.batch_tokens, given.num_threads) == (0.004, 8.0, 1024, 2)
+    assert plan_rungs(small, [8192, 16384])[0].branch_step * 512 >= small.warmup_tokens
