@@ -96,13 +96,24 @@ def publish_markdown(key: str, markdown: str, description: str) -> None:
         create_markdown_artifact(markdown, key=key, description=description)
 
 
-def settle(lake: Lake, plan: Plan[Unit], produce: Callable[[Sequence[Planned[Unit]]], Sequence[Output]]) -> StageResult:
-    """Compute what the ledger does not have and commit it in one transaction, together with the removal of what the plan dropped."""
+def settle(
+    lake: Lake,
+    plan: Plan[Unit],
+    produce: Callable[[Sequence[Planned[Unit]]], Sequence[Output]],
+    *,
+    replaces: Callable[[Sequence[Output]], list[str]] | None = None,
+) -> StageResult:
+    """Compute what the ledger does not have and commit it in one transaction, together with the removal of what the plan dropped.
+
+    `replaces` names further slots of the stage that the outputs take the place of, for what shows only once they are computed.
+    """
     started = time.monotonic()
     todo, stale = plan.todo(lake), plan.stale(lake)
     for planned in todo:
         LOG.debug("%s", ledger.why(lake, planned.work))
     outputs = produce(todo) if todo else []
+    if replaces:
+        stale = sorted({*stale, *replaces(outputs)})
     num_rows = 0
     if outputs or stale:
         num_rows = ledger.commit(lake, outputs, also_remove=[(plan.stage, slot) for slot in stale]).num_rows

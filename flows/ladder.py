@@ -133,7 +133,10 @@ def ladder_flow(settings: LadderSettings = LadderSettings()) -> StageResult:
         def produce(todo: Sequence[Planned[dict[str, str]]]) -> list[Output]:
             return [lay_out(planned.work, settings, **planned.unit) for planned in todo]
 
-        result = settle(lake, plan(lake, settings), produce)
+        def replaces(outputs: Sequence[Output]) -> list[str]:
+            return [slot for output in outputs for slot in _other_slots(lake, output)]
+
+        result = settle(lake, plan(lake, settings), produce, replaces=replaces)
         publish_markdown(
             "ladder",
             markdown_table(
@@ -142,6 +145,15 @@ def ladder_flow(settings: LadderSettings = LadderSettings()) -> StageResult:
             "Rungs",
         )
         return result
+
+
+def _other_slots(lake: Lake, output: Output) -> list[str]:
+    """Slots of the same ladder from other inputs: a night that brought nothing for its recipe, or other code with the same result."""
+    found = lake.rows(
+        "SELECT DISTINCT slot FROM rungs JOIN stages ON produced_by = key WHERE ladder_id = ? AND slot <> ?",
+        [output.tables["rungs"]["ladder_id"][0].as_py(), output.work.slot],
+    )
+    return [slot for (slot,) in found]
 
 
 def newest(lake: Lake) -> str:

@@ -90,7 +90,7 @@ def _forecasts(lake: Lake, laws: Sequence[law.Law], found: pa.Table, settings: L
     return [
         _forecast(lake, laws, size, rung[0][0], target, _seeds(found, size), settings, ladder_id)
         for size in sizes
-        if rung and not _is_measured_or_registered(lake, ladder_id, target, size, settings.metric)
+        if rung and not _is_measured_or_registered(lake, ladder_id, rung[0][0], size, settings.metric)
     ]
 
 
@@ -98,10 +98,12 @@ def _seeds(found: pa.Table, num_params: int) -> int:
     return len({seed for seed, size in zip(column(found, "seed"), column(found, "num_params"), strict=True) if size == num_params})
 
 
-def _is_measured_or_registered(lake: Lake, ladder_id: str, rung: int, num_params: int, metric: str) -> bool:
-    measured = "SELECT 1 FROM metrics m JOIN runs r USING (run_id) WHERE r.ladder_id = ? AND m.rung = ? AND r.num_params = ? AND m.name = ?"
-    registered = "SELECT 1 FROM forecasts WHERE ladder_id = ? AND rung = ? AND num_params = ? AND metric = ?"
-    values = [ladder_id, rung, num_params, metric]
+def _is_measured_or_registered(lake: Lake, ladder_id: str, num_tokens: int, num_params: int, metric: str) -> bool:
+    measured = """
+        SELECT 1 FROM metrics m JOIN runs r USING (run_id)
+        WHERE r.ladder_id = ? AND m.num_tokens = ? AND r.num_params = ? AND m.name = ? AND m.rung IS NOT NULL
+    """
+    values = [ladder_id, num_tokens, num_params, metric]
     return bool(lake.rows(f"({measured} LIMIT 1) UNION ALL ({registered} LIMIT 1)", values * 2))
 
 
@@ -121,7 +123,7 @@ def _forecast(
     )
     work = Work(
         stage="forecast",
-        slot=f"{ladder_id[:16]}/{settings.metric}/{num_params}/rung-{rung}",
+        slot=f"{ladder_id[:16]}/{settings.metric}/{num_params}/{num_tokens}-tokens",
         parameters={"level": settings.level, "num_seeds": num_seeds},
         code=code_of(*FORECAST_CODE),
         inputs={"law": prediction.law_id},

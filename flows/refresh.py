@@ -17,7 +17,7 @@ from flows.crawl import crawl_flow
 from flows.documents import documents_flow
 from flows.ladder import ladder_flow
 from flows.recipe import recipe_flow
-from flows.settings import CrawlSettings, RefreshSettings
+from flows.settings import CrawlSettings, LadderSettings, RefreshSettings
 from flows.signals import signals_flow
 from flows.tokens import tokens_flow
 from storage.digest import digest
@@ -47,7 +47,11 @@ def refresh_flow(settings: RefreshSettings = RefreshSettings()) -> list[StageRes
     require(crawls, "source to refresh", "ladder crawl SOURCE")
     results = [crawl_flow(crawl) for crawl in crawls]
     results += [documents_flow(settings.documents), *signals_flow(settings.signals), recipe_flow(settings.recipe)]
-    results += [*tokens_flow(settings.tokens), ladder_flow(settings.ladder)]
+    results += tokens_flow(settings.tokens)
+    with open_lake(read_only=True) as lake:
+        ladder = settings.ladder or _last_ladder(lake)
+    if ladder:
+        results.append(ladder_flow(ladder))
     with open_lake() as lake:
         results.append(settle(lake, _plan(lake), lambda todo: [count(planned.work, planned.unit) for planned in todo]))
         publish_markdown("refresh", summary(lake, results), "What changed since the last refresh")
@@ -64,6 +68,12 @@ def _crawls(lake: Lake, settings: RefreshSettings) -> list[CrawlSettings]:
 
 def _how(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name in CrawlSettings.model_fields and value is not None}
+
+
+def _last_ladder(lake: Lake) -> LadderSettings | None:
+    """The settings of the newest ladder; more data may fill rungs that were shrunk before."""
+    parameters = lake.value("SELECT parameters FROM stages WHERE stage = 'ladder' ORDER BY finished_at DESC LIMIT 1")
+    return LadderSettings(**json.loads(parameters)) if parameters else None
 
 
 def _plan(lake: Lake) -> Plan[list[str]]:

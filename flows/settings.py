@@ -79,14 +79,14 @@ class TokensSettings(StageSettings):
     """UTF-8 bytes of text the vocabulary is learned on: the first by rank."""
     validation_bytes: int = Field(400_000, ge=1)
     """UTF-8 bytes of text held out for validation."""
-    validation_recipe: str = "gopher"
+    validation_recipe: str = "slimpajama"
     """Recipe the validation documents must pass; the same for all training recipes, so that they can be compared."""
 
 
 class LadderSettings(StageSettings):
     """Nested amounts of training data for one recipe."""
 
-    recipe: str = "gopher"
+    recipe: str = "slimpajama"
     """Recipe that chooses the documents."""
     tokenizer: str | None = None
     """Vocabulary by name, trained-SIZE or the name of its file; the newest if not said."""
@@ -211,5 +211,5 @@ class RefreshSettings(StageSettings):
     """Which recipes to apply."""
     tokens: TokensSettings = TokensSettings()
     """Vocabulary and validation set."""
-    ladder: LadderSettings = LadderSettings()
-    """Nested amounts of training data."""
+    ladder: LadderSettings | None = None
+    """Nested amounts of training data; as the newest ladder was laid out if not said, and none if there is no ladder yet."""

@@ -39,12 +39,12 @@ def plan(lake: Lake, settings: TrainSettings) -> Plan[TrainConfig]:
     config = config_of(lake, settings, ladder_id)
     plan_rungs(config, rungs)  # refuses rungs that do not fit the batch or the warm-up before anything is launched
     name = run_id(config, ladder_id)
-    reached = lake.value("SELECT max(rung) FROM checkpoints WHERE run_id = ?", [name])
-    top = max(len(rungs) - 1 if settings.max_rung is None else settings.max_rung, -1 if reached is None else reached)
+    asked = rungs[-1 if settings.max_rung is None else settings.max_rung]
+    reached = lake.value("SELECT max(num_tokens) FROM checkpoints WHERE run_id = ?", [name]) or 0
     work = Work(
         stage="runs",
         slot=name,
-        parameters={"config": json.loads(config.to_json()), "rungs": rungs[: top + 1]},
+        parameters={"config": json.loads(config.to_json()), "rungs": [tokens for tokens in rungs if tokens <= max(asked, reached)]},
         code={"trainer": TRAINER_VERSION},
         inputs={"ladder": ladder_id},
     )

@@ -28,7 +28,8 @@ def main(
 ) -> None:
     """Set what every command needs before anything heavy is imported."""
     os.environ["LADDER_LAKE"] = lake_at if lake_at and "://" in lake_at else str(Path(lake_at or "lake").absolute())
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
+    if not verbose:  # the terminal gets our own lines; the server keeps Prefect's log as well
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 

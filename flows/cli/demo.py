@@ -23,16 +23,17 @@ def demo(
     pages: Annotated[int, typer.Option(min=50, help="Pages to crawl at most.")] = 4_000,
     tokens: Annotated[int, typer.Option(min=65_536, help="Training tokens of the top rung, at most.")] = 1_048_576,
     rungs: Annotated[int, typer.Option(min=2, max=10, help="Rungs, each twice the one before.")] = 6,
-    recipe: Annotated[str, typer.Option(help="Recipe that chooses the training documents.")] = "gopher",
+    recipe: Annotated[str, typer.Option(help="Recipe that chooses the training documents.")] = "slimpajama",
     parallel: Annotated[int, typer.Option(min=1, help="Trainings side by side, one thread each.")] = 2,
 ) -> None:
     """Crawl a real site, build datasets, train a ladder, forecast the top rung before it trains, and check the forecast."""
     from flows.pipeline import pipeline_flow
-    from flows.settings import CrawlSettings, LadderSettings, PipelineSettings, SweepSettings
+    from flows.settings import CrawlSettings, LadderSettings, PipelineSettings, SweepSettings, TokensSettings
 
     with target(source) as crawl, prefect_server():
         settings = PipelineSettings(
             crawl=CrawlSettings(**crawl, max_pages=pages),
+            tokens=TokensSettings(validation_recipe=recipe),
             ladder=LadderSettings(recipe=recipe, first_rung_tokens=tokens // 2 ** (rungs - 1), num_rungs=rungs, shrink_to_fit=True),
             sweep=SweepSettings(launch="here", num_parallel=parallel),
         )

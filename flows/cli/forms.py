@@ -5,7 +5,7 @@ A model inside a model gives options with its name in front: `ladder pipeline --
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -18,10 +18,14 @@ KEYWORD = inspect.Parameter.KEYWORD_ONLY
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Option names and fields of a model, models inside it included."""
     for name, field in model.model_fields.items():
-        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
-            yield from fields(field.annotation, f"{prefix}{name}_")
-        else:
+        if _is_model(field.annotation):
+            yield from fields(field.annotation, f"{prefix}{name}_")  # type: ignore[arg-type]
+        elif not any(_is_model(part) for part in get_args(field.annotation)):  # a model that may be absent has no options
             yield prefix + name, field
+
+
+def _is_model(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
 
 
 def parameter(name: str, field: FieldInfo, is_argument: bool) -> inspect.Parameter:
@@ -38,9 +42,10 @@ def build(model: type[Model], values: dict[str, Any], prefix: str = "") -> Model
     """
     nested: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        is_model = inspect.isclass(inner) and issubclass(inner, BaseModel)
-        nested[name] = build(inner, values, f"{prefix}{name}_") if is_model else values[prefix + name]  # type: ignore[arg-type]
+        if _is_model(field.annotation):
+            nested[name] = build(field.annotation, values, f"{prefix}{name}_")  # type: ignore[type-var]
+        elif prefix + name in values:
+            nested[name] = values[prefix + name]
     try:
         return model(**nested)
     except ValidationError as error:

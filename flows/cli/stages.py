@@ -25,13 +25,15 @@ class Stage:
     settings: type[all_settings.StageSettings]
     help: str
     argument: str | None = None
+    always_runs: bool = False
+    """Whether the flow also looks after what no unit of work stands for, such as a view."""
 
 
 STAGES = [
     Stage("crawl", "crawl", all_settings.CrawlSettings, "Visit a site, download Common Crawl files, or list files that exist.", "source"),
     Stage("documents", "documents", all_settings.DocumentsSettings, "Extract the text of crawled files."),
     Stage("signals", "signals", all_settings.SignalsSettings, "Measure every text and find near-duplicates."),
-    Stage("recipe", "recipe", all_settings.RecipeSettings, "Apply recipes and count what each rule removes."),
+    Stage("recipe", "recipe", all_settings.RecipeSettings, "Apply recipes and count what each rule removes.", always_runs=True),
     Stage("tokens", "tokens", all_settings.TokensSettings, "Make a vocabulary and a validation set, and encode every text."),
     Stage("rungs", "ladder", all_settings.LadderSettings, "Lay out nested amounts of training data."),
     Stage("train", "train", all_settings.TrainSettings, "Train one model with one seed up to a rung."),
@@ -73,7 +75,7 @@ def _run(stage: Stage, settings: all_settings.StageSettings, why: bool) -> None:
         if why:
             _say_why(lake, stage, plans)
             return
-        if plans and all(plan.units and not plan.todo(lake) and not plan.stale(lake) for plan in plans):
+        if plans and not stage.always_runs and all(plan.units and not plan.todo(lake) and not plan.stale(lake) for plan in plans):
             print(f"{stage.command}: nothing to do, {sum(len(plan.units) for plan in plans)} up to date")
             return
     with prefect_server():
