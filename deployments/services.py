@@ -13,9 +13,11 @@ container and on a login node, without rights. The cost: nothing starts by itsel
 continues what was interrupted.
 """
 
+import fcntl
 import os
 import socket
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -122,13 +124,23 @@ def ensure_server(lake: Path, port: int | None, echo: Echo) -> State:
     if current.alive("server"):
         if port is not None and port != current.port:
             raise ServiceError(f"the server of {lake} runs on port {current.port}, asked for was {port}; run `ladder down` first")
-    else:
+        _wait_healthy(lake, current)
+        return current
+    with _choosing_a_port():
         current.port = port or (current.port if _is_free(current.port) else free_port())
         echo(f"starting Prefect's server on 127.0.0.1:{current.port}")
         start_server(lake, current)
         state.write(lake, current)
-    _wait_healthy(lake, current)
+        _wait_healthy(lake, current)
     return current
+
+
+@contextmanager
+def _choosing_a_port() -> Iterator[None]:
+    """One start at a time on this machine: a server binds its port seconds after it was found free, and another lake's must not take it."""
+    with Path(tempfile.gettempdir(), f"dataladder-{os.getuid()}-ports.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def start_server(lake: Path, current: State) -> None:
