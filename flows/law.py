@@ -103,6 +103,7 @@ def _is_measured_or_registered(lake: Lake, ladder_id: str, num_tokens: int, num_
         SELECT 1 FROM metrics m JOIN runs r USING (run_id)
         WHERE r.ladder_id = ? AND m.num_tokens = ? AND r.num_params = ? AND m.name = ? AND m.rung IS NOT NULL
     """
+    registered = "SELECT 1 FROM forecasts WHERE ladder_id = ? AND num_tokens = ? AND num_params = ? AND metric = ?"
     values = [ladder_id, num_tokens, num_params, metric]
     return bool(lake.rows(f"({measured} LIMIT 1) UNION ALL ({registered} LIMIT 1)", values * 2))
 

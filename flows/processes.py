@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 T = TypeVar("T")
@@ -49,7 +50,8 @@ def side_by_side(task: Any, calls: Sequence[dict[str, Any]], num_parallel: int) 
     """Run a Prefect task once per set of parameters, at most so many at a time; the final states, in order, as they come in."""
     runner: ThreadPoolTaskRunner[Any]
     with ThreadPoolTaskRunner(max_workers=num_parallel) as runner:
-        for future in [runner.submit(task, parameters=call) for call in calls]:
+        futures: list[PrefectFuture[Any]] = [runner.submit(task, parameters=call) for call in calls]
+        for future in futures:
             future.wait()
             yield future.state
 

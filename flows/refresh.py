@@ -45,7 +45,7 @@ def refresh_flow(settings: RefreshSettings = RefreshSettings()) -> list[StageRes
     with open_lake(read_only=True) as lake:
         crawls = _crawls(lake, settings)
     require(crawls, "source to refresh", "ladder crawl SOURCE")
-    results = [crawl_flow(crawl) for crawl in crawls]
+    results, failures = _crawl_all(crawls)
     results += [documents_flow(settings.documents), *signals_flow(settings.signals), recipe_flow(settings.recipe)]
     results += tokens_flow(settings.tokens)
     with open_lake(read_only=True) as lake:
@@ -54,8 +54,29 @@ def refresh_flow(settings: RefreshSettings = RefreshSettings()) -> list[StageRes
         results.append(ladder_flow(ladder))
     with open_lake() as lake:
         results.append(settle(lake, _plan(lake), lambda todo: [count(planned.work, planned.unit) for planned in todo]))
-        publish_markdown("refresh", summary(lake, results), "What changed since the last refresh")
+        publish_markdown("refresh", summary(lake, results, failures), "What changed since the last refresh")
+    if failures:
+        raise RefreshError(
+            f"{len(failures)} of {len(crawls)} sources could not be asked; the others are processed:\n" + "\n".join(failures)
+        )
     return results
+
+
+class RefreshError(RuntimeError):
+    """Some sources could not be asked for what is new."""
+
+
+def _crawl_all(crawls: Sequence[CrawlSettings]) -> tuple[list[StageResult], list[str]]:
+    """Ask every source; one that does not answer keeps none of the others from being asked."""
+    results: list[StageResult] = []
+    failures: list[str] = []
+    for crawl in crawls:
+        state = crawl_flow(crawl, return_state=True)
+        if state.is_completed():
+            results.append(state.result())
+        else:
+            failures.append(f"  {crawl.source}: {state.message}")
+    return results, failures
 
 
 def _crawls(lake: Lake, settings: RefreshSettings) -> list[CrawlSettings]:
@@ -99,9 +120,9 @@ def count(work: Work, recipes: Sequence[str]) -> Output:
     return Output(work=work, tables={"statistics": rows}, seconds=time.monotonic() - started)
 
 
-def summary(lake: Lake, results: Sequence[StageResult]) -> str:
+def summary(lake: Lake, results: Sequence[StageResult], failures: Sequence[str] = ()) -> str:
     """What ran, and the size of the data beside what it was before, as Markdown."""
-    lines = "\n".join(f"- {result}" for result in results)
+    lines = "\n".join([*(f"- {result}" for result in results), *(f"- could not be asked: {failure.strip()}" for failure in failures)])
     changed = any(result.num_new for result in results)
     head = "Something is new." if changed else "Nothing is new: no stage had anything to do."
     return f"{head}\n\n{lines}\n\nThe data now and at the refresh before that changed it:\n\n{markdown_table(lake.query(HISTORY))}"

@@ -43,7 +43,8 @@ def build(model: type[Model], values: dict[str, Any], prefix: str = "") -> Model
     nested: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if _is_model(field.annotation):
-            nested[name] = build(field.annotation, values, f"{prefix}{name}_")  # type: ignore[type-var]
+            inner: Any = field.annotation
+            nested[name] = build(inner, values, f"{prefix}{name}_")
         elif prefix + name in values:
             nested[name] = values[prefix + name]
     try:

@@ -104,6 +104,15 @@ def test_training_does_not_depend_on_the_order_of_texts(tmp_path: Path, vocabula
     assert (info.kind, info.vocab_size, info.end_of_document) == ("trained", 500, 0)
 
 
+def test_cutting_long_texts_does_not_change_the_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n\n".join(f"{TEXTS[i % 4]}\n  {i} \n\n\t x\n\u3000y\n" for i in range(200))
+    infos = []
+    for chars in (10**9, 1000, 1):
+        monkeypatch.setattr(tokenizer, "_PIECE_CHARS", chars)
+        infos.append(tokenizer.train([text], 500, tmp_path / f"{chars}.json"))
+    assert len({(info.tokenizer_id, info.num_training_bytes) for info in infos}) == 1
+
+
 def test_threads_do_not_change_ids(ours: Tokenizer) -> None:
     texts = [f"{text} {i}" for i in range(100) for text in TEXTS]
     assert all((a == b).all() for a, b in zip(ours.encode_batch(texts, 1), ours.encode_batch(texts, 3), strict=True))
