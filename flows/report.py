@@ -1,6 +1,6 @@
 """report: one HTML file that opens without network, and the same summary as artifacts of the flow run.
 
-The file is <lake>/report.html. It is written again only if something it shows has changed.
+The file is <lake>/report.html, its curve alone <lake>/curve.png. Both are written again only if something it shows has changed.
 """
 
 from dataclasses import replace
@@ -40,9 +40,11 @@ def plan(lake: Lake, settings: ReportSettings) -> Plan[tuple[Work, str]]:
 
 @task(name="write report", cache_policy=NO_CACHE, persist_result=False)
 def write(work: Work, ladder_id: str) -> Output:
-    """The HTML file."""
+    """The HTML file, and its curve as a picture."""
     with open_lake(read_only=True) as lake:
-        files.write_bytes(str(report_path(lake)), report.render(gathered(lake, ladder_id)).encode())
+        data = gathered(lake, ladder_id)
+        report.curve_png(data, report_path(lake).with_name("curve.png"))
+        files.write_bytes(str(report_path(lake)), report.render(data).encode())
     return Output(work=work)
 
 
