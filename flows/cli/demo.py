@@ -29,10 +29,12 @@ def demo(
     """Crawl a real site, build datasets, train a ladder, forecast the top rung before it trains, and check the forecast."""
     from flows.pipeline import pipeline_flow
     from flows.settings import CrawlSettings, LadderSettings, PipelineSettings, SweepSettings, TokensSettings
+    from lm.tokens.rungs import RUNG_MULTIPLE
 
-    with target(source) as crawl, prefect_server():
+    rungs = max(2, min(rungs, (tokens // RUNG_MULTIPLE).bit_length()))  # few tokens give fewer rungs, none of them too small
+    with target(source, pages) as crawl, prefect_server():
         settings = PipelineSettings(
-            crawl=CrawlSettings(**crawl, max_pages=pages),
+            crawl=CrawlSettings(**crawl),
             tokens=TokensSettings(validation_recipe=recipe),
             ladder=LadderSettings(recipe=recipe, first_rung_tokens=tokens // 2 ** (rungs - 1), num_rungs=rungs, shrink_to_fit=True),
             sweep=SweepSettings(launch="here", num_parallel=parallel),
@@ -42,10 +44,11 @@ def demo(
 
 
 @contextmanager
-def target(source: str | None) -> Iterator[dict[str, Any]]:
-    """Settings of the crawl; without a source, the site of documentation is served for as long as the block lasts."""
-    if source:
-        yield {"source": source}
+def target(source: str | None, pages: int) -> Iterator[dict[str, Any]]:
+    """Settings of the crawl; without a source, the site of documentation is served for as long as the block lasts, if it is needed."""
+    asked = {"source": source or f"site:{SITE}", "max_pages": pages}
+    if source or _is_crawled(asked):
+        yield asked
         return
     from flows.progress import Progress
     from lm.corpus import docsite
@@ -53,7 +56,16 @@ def target(source: str | None) -> Iterator[dict[str, Any]]:
     site = docsite.build(cache_dir=lake_home() / "cache" / "docsite", on_progress=Progress("read docstrings", "files"))
     with docsite.serve(site) as server:
         say(f"Serving the documentation of {len(site.packages):,} installed packages, {site.num_pages:,} pages, at {server.url}")
-        yield {"source": f"site:{SITE}", "proxy": server.url, "delay_seconds": 0.0, "num_concurrent": 16}
+        yield {**asked, "proxy": server.url, "delay_seconds": 0.0, "num_concurrent": 16}
+
+
+def _is_crawled(asked: dict[str, Any]) -> bool:
+    from flows import crawl
+    from flows.common import open_lake
+    from flows.settings import CrawlSettings
+
+    with open_lake() as lake:
+        return not crawl.plan(lake, CrawlSettings(**asked)).todo(lake)
 
 
 def finish() -> None:
