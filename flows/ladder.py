@@ -103,7 +103,7 @@ def lay_out(work: Work, settings: LadderSettings, tokenizer_id: str, validation_
         train = selection.filter(pc.field("split") == "train")
         available = int(pc.sum(train["num_tokens"]).as_py() or 0)
         tokens = rungs.sizes(settings.first_rung_tokens, settings.num_rungs, settings.factor, available, shrink=settings.shrink_to_fit)
-        laid = rungs.lay_out(train["rank"].to_numpy(), train["num_tokens"].to_numpy(), tokens)
+        laid = rungs.lay_out(column(train, "id"), train["rank"].to_numpy(), train["num_tokens"].to_numpy(), tokens)
         ladder_id = digest(tokenizer_id, validation_id, *column(selection, "id"), *column(selection, "split"))
         write_selection(selection, out.path / "selection.parquet")
         file = out.publish("selection.parquet")

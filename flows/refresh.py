@@ -28,7 +28,7 @@ SIZE = """
     SELECT '{recipe}' AS recipe, (SELECT count(*) FROM captures) AS num_captures, count(*) AS num_documents,
            sum(d.num_bytes)::BIGINT AS num_bytes, sum(t.num_tokens)::BIGINT AS num_tokens, count(DISTINCT d.host) AS num_hosts
     FROM (SELECT id, any_value(num_bytes) AS num_bytes, min(host) AS host FROM documents GROUP BY id) d
-    LEFT JOIN (SELECT id, num_tokens FROM tokens WHERE tokenizer_id = $tokenizer_id) t USING (id)
+    LEFT JOIN (SELECT id, sum(num_tokens) AS num_tokens FROM tokens WHERE tokenizer_id = $tokenizer_id GROUP BY id) t USING (id)
     {kept}
 """
 

@@ -29,7 +29,10 @@ FROM stages GROUP BY stage ORDER BY max(finished_at), stage
 FUNNEL = Query(
     """
 WITH texts AS (SELECT id, any_value(num_bytes) AS num_bytes FROM documents GROUP BY id),
-tokenized AS (SELECT id, any_value(num_tokens) AS num_tokens FROM tokens GROUP BY id),
+tokenized AS (
+    SELECT id, sum(num_tokens) AS num_tokens FROM tokens
+    WHERE tokenizer_id = (SELECT any_value(tokenizer_id) FROM rungs WHERE ladder_id = $ladder_id) GROUP BY id
+),
 removed AS (
     SELECT recipe, coalesce(sum(num_removed) FILTER (is_rule), 0)::BIGINT AS num_documents,
         coalesce(sum(num_removed_bytes) FILTER (is_rule), 0)::BIGINT AS num_bytes

@@ -45,14 +45,15 @@ def sizes(first_tokens: int, num_rungs: int, factor: float, available_tokens: in
     if asked[-1] > available_tokens:
         fitting = sum(size <= available_tokens for size in asked)
         raise TooFewTokensError(
-            f"The top rung needs {asked[-1]:,} training tokens; the recipe leaves {available_tokens:,}, enough for {fitting} of {num_rungs} rungs. "
+            f"The top rung needs {asked[-1]:,} training tokens; the recipe leaves {available_tokens:,}, "
+            f"enough for {fitting} of {num_rungs} rungs. "
             "Crawl more, choose a looser recipe, start with a smaller rung, or ask for fewer rungs."
         )
     return asked
 
 
-def lay_out(ranks: npt.NDArray[np.uint64], num_tokens: npt.NDArray[np.int64], rung_tokens: Sequence[int]) -> list[Rung]:
-    """Rungs over training documents in rank order: `ranks` and `num_tokens` are per document, shape [documents]."""
+def lay_out(ids: Sequence[str], ranks: npt.NDArray[np.uint64], num_tokens: npt.NDArray[np.int64], rung_tokens: Sequence[int]) -> list[Rung]:
+    """Rungs over parts of training documents in rank order: document id, rank and tokens of each part, shape [parts]."""
     ends = np.cumsum(num_tokens)
     last = np.searchsorted(ends, np.asarray(rung_tokens), side="left")
-    return [Rung(i, tokens, int(ranks[at]), int(at) + 1) for i, (tokens, at) in enumerate(zip(rung_tokens, last, strict=True))]
+    return [Rung(i, tokens, int(ranks[at]), len(set(ids[: at + 1]))) for i, (tokens, at) in enumerate(zip(rung_tokens, last, strict=True))]
