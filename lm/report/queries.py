@@ -33,17 +33,12 @@ tokenized AS (
     SELECT id, sum(num_tokens) AS num_tokens FROM tokens
     WHERE tokenizer_id = (SELECT any_value(tokenizer_id) FROM rungs WHERE ladder_id = $ladder_id) GROUP BY id
 ),
-removed AS (
-    SELECT recipe, coalesce(sum(num_removed) FILTER (is_rule), 0)::BIGINT AS num_documents,
-        coalesce(sum(num_removed_bytes) FILTER (is_rule), 0)::BIGINT AS num_bytes
-    FROM (SELECT *, rule NOT IN ('kept', 'all') AS is_rule FROM recipe_counts) GROUP BY recipe
-)
+kept AS (SELECT recipe, num_removed AS num_documents, num_removed_bytes AS num_bytes FROM recipe_counts WHERE rule = 'kept')
 SELECT 1 AS position, 'captures' AS step, NULL AS recipe, count(*)::BIGINT AS num_documents, sum(num_bytes)::BIGINT AS num_bytes,
     NULL::BIGINT AS num_tokens FROM captures
 UNION ALL SELECT 2, 'documents', NULL, count(*), sum(num_bytes)::BIGINT, NULL FROM documents
 UNION ALL SELECT 3, 'texts', NULL, count(*), sum(num_bytes)::BIGINT, sum(num_tokens)::BIGINT FROM texts LEFT JOIN tokenized USING (id)
-UNION ALL SELECT 4, 'recipe', recipe, (SELECT count(*) FROM texts) - num_documents,
-    ((SELECT sum(num_bytes) FROM texts) - num_bytes)::BIGINT, NULL FROM removed
+UNION ALL SELECT 4, 'recipe', recipe, num_documents, num_bytes, NULL FROM kept
 UNION ALL SELECT 5, 'ladder', r.recipe, r.num_documents, NULL, r.num_available_tokens FROM rungs r
     WHERE r.ladder_id = $ladder_id AND r.rung = (SELECT max(rung) FROM rungs WHERE ladder_id = $ladder_id)
 ORDER BY position, num_documents DESC, recipe
