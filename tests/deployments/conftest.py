@@ -138,7 +138,7 @@ def pipeline(live: Live, tmp_path_factory: pytest.TempPathFactory) -> str:
         "law": {"num_bootstrap": 20},
     }
     run_id = live.start("pipeline/all", {"settings": settings})
-    live.until_state(run_id, "COMPLETED", seconds=300)
+    live.until_state(run_id, "COMPLETED", seconds=900)
     return run_id
 
 
