@@ -29,7 +29,8 @@ class Api:
     """One Prefect server, by the address of its API, such as http://127.0.0.1:4200/api."""
 
     url: str
-    timeout_seconds: float = 10.0
+    timeout_seconds: float = 60.0
+    """A server on a crowded machine takes its time; whether it lives at all is asked with less patience."""
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Send one request and return the decoded answer (None for an empty one); a server that says it is busy is asked again.
@@ -60,7 +61,7 @@ class Api:
     def healthy(self) -> bool:
         """Whether the server answers and its database is ready."""
         try:
-            return self._send("GET", "/ready", None) is not None
+            return Api(self.url, timeout_seconds=10.0)._send("GET", "/ready", None) is not None
         except (OSError, ApiError, ValueError):
             return False
 

@@ -53,7 +53,7 @@ class Live:
     api: Api
 
     @staticmethod
-    def until(done: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
+    def until(done: Callable[[], Any], what: str, seconds: float = 150.0) -> Any:
         """Wait until `done()` is true; returns what it returned."""
         end = time.monotonic() + seconds
         while not (found := done()):
@@ -87,7 +87,7 @@ class Live:
         found: Json = self.api.call("GET", f"/flow_runs/{run_id}")
         return found
 
-    def until_state(self, run_id: str, wanted: str, seconds: float = 90.0) -> Json:
+    def until_state(self, run_id: str, wanted: str, seconds: float = 150.0) -> Json:
         """Wait for a state type. A run that failed meanwhile ends the wait with what it said."""
 
         def arrived() -> Json | None:
@@ -112,7 +112,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     try:
         found = services.up(lake, port=_free_port())
-        running = Live(lake, Api(found.url))
+        running = Live(lake, Api(found.url, timeout_seconds=120))
         _deploy_naps(running)
         yield running
     finally:

@@ -124,7 +124,7 @@ def test_trainings_at_once_follow_the_gpu_workers_that_join(live: "Live") -> Non
         assert train["concurrency_options"]["collision_strategy"] == "ENQUEUE"
         return live.api.call("GET", "/work_pools/gpu")["concurrency_limit"], train["global_concurrency_limit"]["limit"]
 
-    live.until(lambda: limits() == (here + 1, here + 1), "limits that follow", 40)
+    live.until(lambda: limits() == (here + 1, here + 1), "limits that follow")
     processes.stop([joined], grace_seconds=10)
 
 
@@ -135,7 +135,7 @@ def test_the_nightly_refresh_is_scheduled_for_three_in_its_time_zone(live: "Live
     assert not refresh["paused"]
     zone = ZoneInfo(schedule["schedule"]["timezone"])
     wanted = {"deployments": {"id": {"any_": [refresh["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
-    runs = live.until(lambda: live.api.call("POST", "/flow_runs/filter", wanted), "runs in the calendar", 75)
+    runs = live.until(lambda: live.api.call("POST", "/flow_runs/filter", wanted), "runs in the calendar")
     start = datetime.fromisoformat(runs[0]["expected_start_time"]).astimezone(zone)
     assert (start.hour, start.minute) == (3, 0)
 
