@@ -237,6 +237,8 @@ def _wait_for_workers(lake: Path, current: State, echo: Echo) -> None:
 
 
 def _leave(lake: Path, me: Process) -> None:
+    if not lake.exists():
+        return
     with state.locked(lake):
         current = state.read(lake)
         if current is None:

@@ -3,7 +3,7 @@
 Once a second it compares the record with the kernel: a dead server or worker is started again, at once the first time and then with
 growing pauses (up to a minute) while it keeps dying. Before a worker is started again, whatever its predecessor left behind is ended
 and its unfinished runs are rescheduled. It also reschedules crashed runs, and lets the number of trainings at once follow the
-number of GPU workers that joined. When nobody wants the services any more it ends them and itself.
+number of GPU workers that joined. When nobody wants the services any more, or the lake is deleted, it ends them and itself.
 
 The choice: polling, with the standard library only, because it must outlive everything it watches; it costs 20 MB and a few small
 requests per second at most. Killed itself, it is replaced by the next `ladder up`, which finds the services still running.
@@ -54,6 +54,7 @@ class Supervisor:
 
     lake: Path
     backoffs: dict[str, Backoff] = field(default_factory=dict)
+    last: State | None = None
     num_loops: int = 0
     away: bool = False
     heard_since: float = field(default_factory=time.monotonic)
@@ -67,6 +68,10 @@ class Supervisor:
     def step(self) -> bool:
         """One pass; returns whether to go on."""
         processes.reap()
+        if state.read(self.lake) is None:  # the lake was deleted: `down` ends this process before it forgets the record
+            if self.last is not None:
+                services.stop_all(self.lake, self.last, say)
+            return False
         with state.locked(self.lake):
             current = state.read(self.lake)
             if current is None or current.running.get("supervisor") != processes.find(os.getpid()):
@@ -75,6 +80,7 @@ class Supervisor:
                 services.stop_all(self.lake, current, say)
                 return False
             self.keep(current)
+            self.last = current
         self.attend(current)
         self.num_loops += 1
         return True

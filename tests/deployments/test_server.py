@@ -1,9 +1,11 @@
 """A server for as long as somebody uses it: shared by commands, gone with the last one even if that was killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,20 @@ def test_a_server_is_shared_and_ends_with_its_last_user_even_if_that_is_killed(t
     assert processes.wait_gone(members, 30) == []
     processes.reap()
     assert state.read(lake) is None
+
+
+def test_a_server_ends_when_its_lake_is_deleted(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    with services.server(lake):
+        current = state.read(lake)
+        assert current is not None
+        time.sleep(3)  # the supervisor has looked once
+        members = services.family(current)
+        assert len(members) >= 2
+        shutil.rmtree(lake)
+        assert processes.wait_gone(members, 30) == []
+    processes.reap()
+    assert not lake.exists()
 
 
 def test_a_server_that_cannot_start_shows_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
