@@ -96,7 +96,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """A reader whose lake was filled by the README's pipeline, with a server that is there for the whole module."""
     folder = tmp_path_factory.mktemp("reader")
     lake = folder / "lake"
-    corpus_maker.write(folder / "corpus" / "documents.jsonl", 400)
+    corpus_maker.write(folder / "corpus" / "documents.jsonl", 700)
     (folder / ".venv").symlink_to(sys.prefix)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "LADDER_LAKE": str(lake), "OMP_NUM_THREADS": "1"}
