@@ -224,7 +224,7 @@ def _wait_for_workers(lake: Path, current: State, echo: Echo) -> None:
     until = time.monotonic() + _START_SECONDS
     missing = {worker.name for worker in current.workers}
     while missing:
-        online = {name for pool in {worker.pool for worker in current.workers} for name in Api(current.url).online_workers(pool)}
+        online = _online(current)
         latest = state.read(lake)
         alive = {name for name in missing if latest is not None and latest.alive(name)}
         for name in sorted(missing & online & alive):
@@ -234,6 +234,15 @@ def _wait_for_workers(lake: Path, current: State, echo: Echo) -> None:
             log = state.log_file(lake, sorted(missing)[0])
             raise ServiceError(f"no sign of worker {', '.join(sorted(missing))}; the log {log} ends with:\n{tail(log)}")
         time.sleep(0.2)
+
+
+def _online(current: State) -> set[str]:
+    """Workers the server has heard of; none if it is too busy to say, for whoever waits asks again."""
+    api = Api(current.url, timeout_seconds=15.0)
+    try:
+        return {name for pool in {worker.pool for worker in current.workers} for name in api.online_workers(pool)}
+    except TimeoutError:
+        return set()
 
 
 def _leave(lake: Path, me: Process) -> None:
