@@ -84,7 +84,10 @@ def _crawls(lake: Lake, settings: RefreshSettings) -> list[CrawlSettings]:
     known = dict(lake.rows("SELECT source, max(produced_by) FROM crawl_files GROUP BY source ORDER BY source"))
     names = settings.sources or list(known)
     asked = dict(lake.rows("SELECT key, parameters FROM stages WHERE stage = 'crawl'"))
-    return [CrawlSettings(source=name, revisit=True, **_how(json.loads(asked.get(known.get(name), "{}")))) for name in names]
+    return [
+        CrawlSettings(source=name, revisit=True, delay_seconds=settings.delay_seconds, **_how(json.loads(asked.get(known.get(name), "{}"))))
+        for name in names
+    ]
 
 
 def _how(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -203,6 +203,8 @@ class RefreshSettings(StageSettings):
 
     sources: list[str] = []
     """Sources to ask; all that were ever crawled into the lake if empty."""
+    delay_seconds: float = Field(1.0, ge=0)
+    """Sites: least time between two requests to one host; robots.txt may ask for more."""
     documents: DocumentsSettings = DocumentsSettings()
     """How pages become text."""
     signals: SignalsSettings = SignalsSettings()

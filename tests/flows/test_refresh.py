@@ -32,8 +32,8 @@ class Site:
 
 @pytest.fixture
 def site() -> Iterator[tuple[Site, str]]:
-    """A site of twelve pages and its address."""
-    site = Site(12)
+    """A site of some pages and its address."""
+    site = Site(300)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -62,7 +62,17 @@ def site() -> Iterator[tuple[Site, str]]:
 
 def refresh(ladder: Ladder) -> str:
     """One nightly run."""
-    return ladder("refresh", "--recipe-recipes", "slimpajama", "--tokens-vocab-size", "300", "--tokens-validation-bytes", "60000")
+    return ladder(
+        "refresh",
+        "--delay-seconds",
+        "0",
+        "--recipe-recipes",
+        "slimpajama",
+        "--tokens-vocab-size",
+        "300",
+        "--tokens-validation-bytes",
+        "60000",
+    )
 
 
 def count(ladder: Ladder, table: str) -> int:
@@ -80,7 +90,7 @@ def test_refresh_brings_only_what_is_new(ladder: Ladder, site: tuple[Site, str])
     assert "nothing to do" in refresh(ladder)
     assert ladder.digest() == before
 
-    served.add(99)
+    served.add(999)
     output = refresh(ladder)
     assert count(ladder, "captures") == captures + 2  # the new page, and the front page that links to it
     assert "documents: 1 new, 1 up to date" in output
