@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -101,9 +102,7 @@ def test_killed_runs_end_in_the_same_lake(finished: Ladder, ladder: Ladder) -> N
         try:
             process.wait(timeout=random_.uniform(6, 18) if kills < 6 else 600)
             break
-        except TimeoutError:
-            pass
-        except Exception:
+        except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
             kills += 1
