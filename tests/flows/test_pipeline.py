@@ -100,7 +100,7 @@ def test_killed_runs_end_in_the_same_lake(finished: Ladder, ladder: Ladder) -> N
     for _ in range(40):
         process = ladder.start("pipeline", f"jsonl:{corpus(finished.lake.parent)}", *TINY)
         try:
-            process.wait(timeout=random_.uniform(6, 18) if kills < 6 else 600)
+            process.communicate(timeout=random_.uniform(6, 18) if kills < 6 else 600)
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
