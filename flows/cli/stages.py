@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows import settings as all_settings
-from flows.cli import forms
+from flows.cli import forms, law
 from flows.cli.running import friendly_errors, prefect_server
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ WHY = inspect.Parameter(
 def register(app: typer.Typer) -> None:
     """Add one command per stage."""
     for stage in STAGES:
-        app.command(name=stage.command, help=stage.help, rich_help_panel="Stages")(_command(stage))
+        if stage.command == "law":
+            law.register(app, _command(stage), stage.help)
+        else:
+            app.command(name=stage.command, help=stage.help, rich_help_panel="Stages")(_command(stage))
 
 
 def _command(stage: Stage) -> Any:
