@@ -17,8 +17,15 @@ BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
 STAGES: dict[str, tuple[str, ...]] = {
     "crawl": ("crawl_files",),
     "documents": ("captures", "documents"),
-    "signals": ("signals", "near_duplicates", "signatures", "contamination", "pii_spans"),
-    "recipe": ("recipes", "recipe_counts", "duplicate_removals"),
+    "signals": ("signals", "near_duplicates", "signatures", "document_keys", "text_variants", "host_lines", "pii_spans"),
+    "contamination": (
+        "evaluation_items",
+        "contamination_matches",
+        "contamination",
+        "contaminated_items",
+        "contamination_checks",
+    ),
+    "recipe": ("recipes", "recipe_counts", "duplicate_removals", "source_losses"),
     "tokens": ("tokenizers", "tokens", "validation"),
     "ladder": ("rungs",),
     "runs": ("runs", "checkpoints"),

@@ -134,15 +134,118 @@ SIGNATURES = _table(
     bands=Column("UBIGINT[]", "One hash per band; equal hashes in one band make a candidate pair."),
 )
 
-CONTAMINATION = _table(
-    "contamination",
-    "Overlap of documents with items of evaluation sets.",
+DOCUMENT_KEYS = _table(
+    "document_keys",
+    "What makes two documents the same by their address or their content: one row per text and address.",
+    id=ID,
+    crawl=Column("VARCHAR", "Name of the crawl."),
+    host=Column("VARCHAR", "Host of the address."),
+    canonical_url=Column(
+        "VARCHAR", "The address without scheme, www, fragment, default port, tracking parameters and order of parameters."
+    ),
+    content_key=Column(
+        "UBIGINT", "Hash of the text's folded words: equal for texts that differ in case, punctuation and white space only."
+    ),
+)
+
+TEXT_VARIANTS = _table(
+    "text_variants",
+    "Edited text of a document, for the documents that an edit changes; all others are as they stand in documents.",
+    id=ID,
+    variant=Column("VARCHAR", "The edit: decontaminated, without_repeats, ... or a recipe's own."),
+    text=Column("VARCHAR", "The text after the edit; empty if nothing is left."),
+    num_removed_bytes=Column("BIGINT", "UTF-8 bytes that the edit took away."),
+)
+
+HOST_LINES = _table(
+    "host_lines",
+    "Lines that stand in many documents of one host: menus, notices and other boilerplate.",
+    host=Column("VARCHAR", "Host."),
+    line_key=Column("UBIGINT", "Hash of the line's folded words."),
+    num_documents=Column("BIGINT", "Distinct texts of the host that hold the line."),
+    num_host_documents=Column("BIGINT", "Distinct texts of the host."),
+    line=Column("VARCHAR", "The line as one document writes it, its first 200 code points."),
+)
+
+EVALUATION_ITEMS = _table(
+    "evaluation_items",
+    "Items of the evaluation sets that documents are compared with.",
+    evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
+    item=Column("VARCHAR", "Item of the set: its own id, or a digest of its text."),
+    question=Column("VARCHAR", "What is asked, or the text to go on with; NULL if there is none."),
+    answer=Column("VARCHAR", "What is to be answered; NULL if there is none."),
+    context=Column("VARCHAR", "Text the question is about; NULL if there is none."),
+)
+
+CONTAMINATION_MATCHES = _table(
+    "contamination_matches",
+    "Stretches of words that a document shares with an item of an evaluation set, before frequent ones are left out.",
     id=ID,
     evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
     item=Column("VARCHAR", "Item of the set."),
-    part=Column("VARCHAR", "question or answer."),
-    overlap=Column("FLOAT", "Share of the item's 13-grams found in the document, 0 to 1."),
-    matched_text=Column("VARCHAR", "Longest matching text, for a person to judge."),
+    part=Column("VARCHAR", "question, answer, context, or item: question and answer together."),
+    num_ngrams=Column("BIGINT", "Stretches by which the part is known: its 13-grams, or 1 where it is matched whole."),
+    ngrams=Column("UBIGINT[]", "Hashes of the stretches found in the document."),
+    longest_run=Column("BIGINT", "Words of the longest match; a Han character is a word."),
+    spans=Column("BIGINT[]", "Where the matches lie in the text: first byte and byte after, one pair after the other."),
+    matched_text=Column("VARCHAR", "Longest matching text, its first 600 code points."),
+)
+
+CONTAMINATION = _table(
+    "contamination",
+    "Overlap of documents with items of evaluation sets, frequent stretches left out.",
+    id=ID,
+    evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
+    item=Column("VARCHAR", "Item of the set."),
+    part=Column("VARCHAR", "question, answer, context, or item: question and answer together."),
+    overlap=Column("FLOAT", "Share of the part's 13-grams found in the document, 0 to 1."),
+    num_matched=Column("BIGINT", "13-grams found, frequent ones left out; a part matched whole counts 1."),
+    num_ngrams=Column("BIGINT", "13-grams of the part, frequent ones left out."),
+    num_frequent=Column("BIGINT", "13-grams of the part that are left out because many documents hold them."),
+    longest_run=Column("BIGINT", "Words of the longest match; a Han character is a word."),
+    contaminated=Column(
+        "BOOLEAN", "Whether the overlap is large enough to count; an answer counts with its question, or if it is long itself."
+    ),
+    spans=Column("BIGINT[]", "Where the matches lie in the text: first byte and byte after, one pair after the other."),
+    matched_text=Column("VARCHAR", "Longest matching text, its first 600 code points, for a person to judge."),
+)
+
+CONTAMINATED_ITEMS = _table(
+    "contaminated_items",
+    "Items of evaluation sets of which something was found in the documents, so that metrics can be shown with and without them.",
+    evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
+    item=Column("VARCHAR", "Item of the set."),
+    contaminated=Column("BOOLEAN", "Whether a document is contaminated by it."),
+    has_question=Column("BOOLEAN", "Whether by its question."),
+    has_answer=Column("BOOLEAN", "Whether by its answer."),
+    has_context=Column("BOOLEAN", "Whether by its context."),
+    overlap=Column("FLOAT", "Largest overlap of a part with one document, 0 to 1."),
+    corpus_overlap=Column("FLOAT", "Largest share of a part's 13-grams found anywhere, frequent ones included, 0 to 1."),
+    longest_run=Column("BIGINT", "Words of the longest match."),
+    num_documents=Column("BIGINT", "Documents contaminated by it."),
+    closest_id=Column("VARCHAR", "Document with the largest overlap."),
+)
+
+CONTAMINATION_CHECKS = _table(
+    "contamination_checks",
+    "What each scan found of items it planted itself, and of look-alikes that are none.",
+    evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
+    kind=Column("VARCHAR", "verbatim, restyled, half, edited; look-alikes: shuffled, broken."),
+    is_contaminated=Column("BOOLEAN", "Whether the planted text is a copy, or a look-alike."),
+    num_planted=Column("BIGINT", "Documents planted."),
+    num_found=Column("BIGINT", "Documents in which their own item was found: right for copies, wrong for look-alikes."),
+)
+
+SOURCE_LOSSES = _table(
+    "source_losses",
+    "What a recipe's policy for duplicates takes from each crawl and host, with an alarm where it is more than a set share.",
+    recipe=Column("VARCHAR", "Name of the recipe."),
+    kind=Column("VARCHAR", "crawl or host."),
+    source=Column("VARCHAR", "Name of the crawl or host."),
+    num_documents=Column("BIGINT", "Distinct texts of the source that pass the recipe's rules."),
+    num_removed=Column("BIGINT", "Those that go as duplicates."),
+    share=Column("FLOAT", "Removed over passing, 0 to 1."),
+    alarm=Column("BOOLEAN", "Whether the share is above the set one and the source is not tiny."),
 )
 
 PII_SPANS = _table(
