@@ -1,13 +1,14 @@
 """pipeline: everything, from a source to a report, with the forecast in its place.
 
-All rungs but the top one are trained and measured first; the laws over them forecast the top rung; the forecast is in the lake before
-the top rung trains, and is scored after.
+All rungs but the top one are trained and measured first; the laws over them forecast the top rung; the forecast is in the lake before the
+top rung trains, and is scored after.
 """
 
 from prefect import flow
 
 from flows import ladder
 from flows.common import StageResult, open_lake
+from flows.contamination import contamination_flow
 from flows.crawl import crawl_flow
 from flows.documents import documents_flow
 from flows.evaluate import evaluate_flow
@@ -23,8 +24,9 @@ from flows.tokens import tokens_flow
 
 @flow(name="pipeline", flow_run_name="pipeline {settings.crawl.source}")
 def pipeline_flow(settings: PipelineSettings) -> list[StageResult]:
-    """From a source to a report: crawl, documents, signals, recipe, tokens, ladder, runs, metrics, law, forecast."""
+    """From a source to a report: crawl, documents, signals, contamination, recipe, tokens, ladder, runs, metrics, law, forecast."""
     results = [crawl_flow(settings.crawl), documents_flow(settings.documents), *signals_flow(settings.signals)]
+    results += contamination_flow(settings.contamination)
     results += [recipe_flow(settings.recipe), *tokens_flow(settings.tokens), ladder_flow(settings.ladder)]
     with open_lake(read_only=True) as lake:
         ladder_id = ladder.current(lake, settings.ladder)

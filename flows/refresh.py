@@ -13,6 +13,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.common import Plan, Planned, StageResult, markdown_table, open_lake, publish_markdown, require, settle, stage_keys
+from flows.contamination import contamination_flow
 from flows.crawl import crawl_flow
 from flows.documents import documents_flow
 from flows.ladder import ladder_flow
@@ -46,7 +47,8 @@ def refresh_flow(settings: RefreshSettings = RefreshSettings()) -> list[StageRes
         crawls = _crawls(lake, settings)
     require(crawls, "source to refresh", "ladder crawl SOURCE")
     results, failures = _crawl_all(crawls)
-    results += [documents_flow(settings.documents), *signals_flow(settings.signals), recipe_flow(settings.recipe)]
+    results += [documents_flow(settings.documents), *signals_flow(settings.signals)]
+    results += [*contamination_flow(settings.contamination), recipe_flow(settings.recipe)]
     results += tokens_flow(settings.tokens)
     with open_lake(read_only=True) as lake:
         ladder = settings.ladder or _last_ladder(lake)

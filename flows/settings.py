@@ -61,6 +61,17 @@ class SignalsSettings(StageSettings):
     """Threads of the kernels; the result does not depend on it."""
 
 
+class ContaminationSettings(StageSettings):
+    """How documents are compared with evaluation sets."""
+
+    min_overlap: float = Field(0.5, gt=0, le=1)
+    """Share of an item's 13-grams that makes a document contaminated; less is stored and does not count."""
+    frequent_documents: int = Field(50, ge=1)
+    """Stretches in more documents than this, and in more than one of 10,000, are ignored."""
+    num_threads: int = Field(2, ge=1)
+    """Threads of the kernels; the result does not depend on it."""
+
+
 class RecipeSettings(StageSettings):
     """Which recipes to apply."""
 
@@ -186,6 +197,8 @@ class PipelineSettings(StageSettings):
     """How pages become text."""
     signals: SignalsSettings = SignalsSettings()
     """How documents are measured and compared."""
+    contamination: ContaminationSettings = ContaminationSettings()
+    """How documents are compared with evaluation sets."""
     recipe: RecipeSettings = RecipeSettings()
     """Which recipes to apply."""
     tokens: TokensSettings = TokensSettings()
@@ -209,6 +222,8 @@ class RefreshSettings(StageSettings):
     """How pages become text."""
     signals: SignalsSettings = SignalsSettings()
     """How documents are measured and compared."""
+    contamination: ContaminationSettings = ContaminationSettings()
+    """How documents are compared with evaluation sets."""
     recipe: RecipeSettings = RecipeSettings()
     """Which recipes to apply."""
     tokens: TokensSettings = TokensSettings()

@@ -1,7 +1,7 @@
 """The command `ladder`: every stage as a subcommand, the lake as SQL, and the demo.
 
-Heavy libraries are imported inside the commands, so that `ladder sql` and `ladder --help` answer at once. Options of stage commands
-are made from the same settings that make the web form, so that the two never differ.
+Heavy libraries are imported inside the commands, so that `ladder sql` and `ladder --help` answer at once. Options of stage commands are
+made from the same settings that make the web form, so that the two never differ.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import lake, services, stages
+from flows.cli import evals, lake, services, stages
 from flows.cli.demo import demo
 
 app = typer.Typer(
@@ -36,4 +36,5 @@ def main(
 lake.register(app)
 stages.register(app)
 services.register(app)
+evals.register(app)
 app.command(name="demo")(demo)

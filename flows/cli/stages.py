@@ -33,6 +33,7 @@ STAGES = [
     Stage("crawl", "crawl", all_settings.CrawlSettings, "Visit a site, download Common Crawl files, or list files that exist.", "source"),
     Stage("documents", "documents", all_settings.DocumentsSettings, "Extract the text of crawled files."),
     Stage("signals", "signals", all_settings.SignalsSettings, "Measure every text and find near-duplicates."),
+    Stage("contamination", "contamination", all_settings.ContaminationSettings, "Look for evaluation sets in every text."),
     Stage("recipe", "recipe", all_settings.RecipeSettings, "Apply recipes and count what each rule removes.", always_runs=True),
     Stage("tokens", "tokens", all_settings.TokensSettings, "Make a vocabulary and a validation set, and encode every text."),
     Stage("rungs", "ladder", all_settings.LadderSettings, "Lay out nested amounts of training data."),
@@ -89,7 +90,7 @@ def _run(stage: Stage, settings: all_settings.StageSettings, why: bool) -> None:
 def _plans(stage: Stage, lake: "Lake", settings: Any) -> "list[Plan[Any]]":
     """What the stage would do, for stages that know before they start; the last plan of tokens and signals needs those before it."""
     module = import_module(f"flows.{stage.module}")
-    names = ("plan_tokenizer", "plan_validation", "plan", "plan_pairs")
+    names = ("plan_tokenizer", "plan_validation", "plan", "plan_pairs", "plan_verdict")
     return [getattr(module, name)(lake, settings) for name in names if hasattr(module, name)]
 
 
