@@ -21,8 +21,9 @@ import pyarrow as pa
 import torch
 from safetensors.torch import load_file
 
+from lm.models.build import Model, build
 from lm.models.config import ModelConfig
-from lm.models.transformer import Transformer, token_losses
+from lm.models.transformer import token_losses
 from lm.tokens.loader import Documents, MissingTokensError, load
 from lm.tokens.selection import TokenData
 from lm.training.config import TrainConfig
@@ -91,12 +92,12 @@ def document_losses(
             f"validation holds token {largest}, the model knows {model.vocab_size}; they belong to different tokenizers"
         )
     with reproducible(num_threads), torch.inference_mode():
-        transformer = Transformer(model).to(device or default_device()).eval()
+        transformer = build(model).to(device or default_device()).eval()
         transformer.load_state_dict(load_file(weights_file))
         return _measure(transformer, documents)
 
 
-def _measure(transformer: Transformer, documents: Documents) -> DocumentLosses:
+def _measure(transformer: Model, documents: Documents) -> DocumentLosses:
     device = transformer.embedding.weight.device
     nats = np.zeros(len(documents.tokens), dtype=np.float64)
     for places, inputs, targets in _batches(documents, transformer.config.context_tokens):

@@ -1,12 +1,12 @@
 """A decoder-only Transformer: RMSNorm before each part, rotary positions, QK-norm, SwiGLU, no biases.
 
 It is Qwen3's architecture to the letter, so weights can be exported to it and run elsewhere; query, key and value share one matrix
-here, and so do gate and up, because at these sizes time goes to launching operations. Output projections start at zero: every block
-is the identity at first and the loss starts near ln(vocab_size). Attention is torch's fused one. Plain cross-entropy over flattened
-logits stays, for a chunked one that never holds them all saved a tenth of the head's time at 2,048 entries and a quarter at 4,096.
-The head is a matrix of its own unless the configuration ties it to the embedding: it costs no work, and at two layers of width 64
-after 262,144 tokens it scored 4.89 nats where tied ones reached 5.02 at their best rates. The same seed gives the same weights on
-every device, because they are drawn on the CPU.
+here, and so do gate and up, because at these sizes time goes to launching operations. Output projections start at zero: every block is
+the identity at first and the loss starts near ln(vocab_size). Heads of keys and values may be fewer than those of queries. Plain cross-
+entropy over flattened logits stays, for a chunked one that never holds them all saved a tenth of the head's time at 2,048 entries and a
+quarter at 4,096. The head is a matrix of its own unless the configuration ties it to the embedding: it costs no work, and at two layers
+of width 64 after 262,144 tokens it scored 4.89 nats where tied ones reached 5.02 at their best rates. The same seed gives the same
+weights on every device, because they are drawn on the CPU.
 """
 
 import math
@@ -16,10 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lm.models.attention import KeyValueCache, attend, document_mask
 from lm.models.config import ModelConfig
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Float, Int
+
+    from lm.models.attention import Mask
+
+__all__ = ["RMSNorm", "Rotation", "Transformer", "document_mask", "mean_loss", "token_losses"]
 
 HEAD_STD = 0.02
 EMBEDDING_STD = 0.5
@@ -51,21 +56,23 @@ class Rotation(nn.Module):
         self.register_buffer("cos", torch.cat([angle.cos(), angle.cos()], -1).float(), persistent=False)
         self.register_buffer("sin", torch.cat([-angle.sin(), angle.sin()], -1).float(), persistent=False)
 
-    def forward(self, x: "Float[Tensor, 'batch seq heads head']") -> "Float[Tensor, 'batch seq heads head']":
-        length, half = x.shape[1], x.shape[-1] // 2
-        cos, sin = self.cos[:length, None].to(x.dtype), self.sin[:length, None].to(x.dtype)
+    def forward(self, x: "Float[Tensor, 'batch seq heads head']", start: int = 0) -> "Float[Tensor, 'batch seq heads head']":
+        """Turn each position by its angle; the first stands at `start`."""
+        end, half = start + x.shape[1], x.shape[-1] // 2
+        cos, sin = self.cos[start:end, None].to(x.dtype), self.sin[start:end, None].to(x.dtype)
         return x * cos + torch.cat([x[..., half:], x[..., :half]], -1) * sin
 
 
 class Block(nn.Module):
     """Attention and SwiGLU, each behind a norm and added to the stream."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int = 0) -> None:
         super().__init__()
         width = config.width
-        self.num_heads, self.head_width = config.num_heads, config.head_width
+        self.layer, self.head_width = layer, config.head_width
+        self.parts = [width, config.kv_width, config.kv_width]
         self.attention_norm = RMSNorm(width, config.norm_epsilon)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, sum(self.parts), bias=False)
         self.query_norm = RMSNorm(config.head_width, config.norm_epsilon)
         self.key_norm = RMSNorm(config.head_width, config.norm_epsilon)
         self.attention_out = nn.Linear(width, width, bias=False)
@@ -74,20 +81,21 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(config.mlp_width, width, bias=False)
 
     def forward(
-        self, x: "Float[Tensor, 'batch seq width']", rotate: Rotation, mask: "Bool[Tensor, 'batch 1 seq seq'] | None"
+        self, x: "Float[Tensor, 'batch seq width']", rotate: Rotation, mask: "Mask", cache: KeyValueCache | None = None
     ) -> "Float[Tensor, 'batch seq width']":
-        x = x + self.attention_out(self._attend(self.attention_norm(x), rotate, mask))
+        x = x + self.attention_out(self._attend(self.attention_norm(x), rotate, mask, cache))
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
         out: Tensor = x + self.mlp_out(F.silu(gate) * up)
         return out
 
-    def _attend(self, x: Tensor, rotate: Rotation, mask: Tensor | None) -> Tensor:
-        batch, length, width = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, self.num_heads, self.head_width).unbind(2)
-        q, k = rotate(self.query_norm(q)), rotate(self.key_norm(k))
+    def _attend(self, x: Tensor, rotate: Rotation, mask: "Mask", cache: KeyValueCache | None) -> Tensor:
+        q, k, v = (part.unflatten(-1, (-1, self.head_width)) for part in self.qkv(x).split(self.parts, -1))
+        start = 0 if cache is None else cache.length
+        q, k = rotate(self.query_norm(q), start), rotate(self.key_norm(k), start)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return out.transpose(1, 2).reshape(batch, length, width)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)
+        return attend(q, k, v, mask, causal=cache is None).transpose(1, 2).reshape(x.shape)
 
 
 class Transformer(nn.Module):
@@ -98,18 +106,26 @@ class Transformer(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.rotation = Rotation(config.head_width, config.context_tokens, config.rope_base)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
         self.final_norm = RMSNorm(config.width, config.norm_epsilon)
         self.head = None if config.tied_embeddings else nn.Linear(config.width, config.vocab_size, bias=False)
         _draw_weights(self, seed)
 
     def forward(
-        self, tokens: "Int[Tensor, 'batch seq']", mask: "Bool[Tensor, 'batch 1 seq seq'] | None" = None
+        self, tokens: "Int[Tensor, 'batch seq']", mask: "Mask" = None, cache: KeyValueCache | None = None
     ) -> "Float[Tensor, 'batch seq vocab']":
-        """Logits. `mask` (true = may look) replaces the causal mask where documents are to be kept apart."""
+        """Logits. `mask` (true = may look) replaces the causal mask where documents are to be kept apart.
+
+        With a `cache` the tokens follow those it holds, see all of them, and only their logits are returned.
+        Raises: ValueError where the cache has no room for them.
+        """
+        if cache is not None:
+            mask = cache.mask(tokens.shape[1])
         x = self.embedding(tokens)
         for block in self.blocks:
-            x = block(x, self.rotation, mask)
+            x = block(x, self.rotation, mask, cache)
+        if cache is not None:
+            cache.advance(tokens.shape[1])
         return F.linear(self.final_norm(x), self.embedding.weight if self.head is None else self.head.weight)
 
 
@@ -121,14 +137,6 @@ def token_losses(logits: "Float[Tensor, 'batch seq vocab']", targets: "Int[Tenso
 def mean_loss(logits: "Float[Tensor, 'batch seq vocab']", targets: "Int[Tensor, 'batch seq']") -> "Float[Tensor, '']":
     """Mean cross-entropy in nats per token, in float32 whatever the logits' type."""
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-
-
-def document_mask(tokens: "Int[Tensor, 'batch seq']", end_of_document: int) -> "Bool[Tensor, 'batch 1 seq seq']":
-    """Causal mask that also hides earlier documents; an end-of-document token opens the document after it."""
-    document = (tokens == end_of_document).cumsum(1)
-    same = document[:, :, None] == document[:, None, :]
-    causal = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device).tril()
-    return (same & causal)[:, None]
 
 
 def _draw_weights(model: Transformer, seed: int) -> None:

@@ -69,7 +69,7 @@ class TrainConfig:
 
     def to_json(self) -> str:
         """Canonical JSON: equal configurations give equal text."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(asdict(self) | {"model": self.model.to_dict()}, sort_keys=True, separators=(",", ":"))
 
 
 def _require(holds: bool, rule: str, config: TrainConfig) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lm.models.transformer import Transformer, document_mask, mean_loss
+from lm.models.build import build
+from lm.models.transformer import document_mask, mean_loss
 from lm.tokens.loader import TokenStream
 from lm.training.config import TrainConfig
 
@@ -49,7 +50,7 @@ class Learner:
         self.device = torch.device(device)
         self.step = 0
         self._stream = stream
-        self.model = Transformer(config.model, config.seed).to(self.device)
+        self.model = build(config.model, config.seed).to(self.device)
         self._parameters = dict(self.model.named_parameters())
         self._optimizer = _adamw(self._parameters, config)
         self._forward = torch.compile(self.model) if config.compile else self.model

@@ -1,12 +1,18 @@
 """The Transformer: sizes by hand, causality, rotation, and what it is before training."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from lm.models.config import DEPTHS, ModelConfig, from_depth, preset
+from lm.models.attention import document_blocks
+from lm.models.build import build
+from lm.models.config import DEPTHS, GPT2_SHAPES, ModelConfig, from_depth, from_params, gpt2, preset
 from lm.models.transformer import Rotation, Transformer, document_mask, mean_loss, token_losses
+from tests.models.model_maker import SHAPES, random_model, random_tokens
 
 SMALL = from_depth(2, vocab_size=128, context_tokens=32)
 
@@ -42,14 +48,64 @@ def test_known_sizes(name: str, vocab: int, num_params: int, non_embedding: int)
     assert config.flops_per_token == 6 * multiplied + 12 * config.depth * config.width * 128
 
 
-@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("depth", [1, 2, 3, 6])
-def test_counts_are_those_of_the_module(depth: int, tied: bool) -> None:
-    config = from_depth(depth, vocab_size=300, context_tokens=16, tied_embeddings=tied)
-    counts = {name: parameter.numel() for name, parameter in Transformer(config).named_parameters()}
-    outside = sum(count for name, count in counts.items() if name.startswith(("embedding", "head")))
+@pytest.mark.parametrize("kind", ["tied", "untied", "shared keys", "gpt2"])
+def test_counts_are_those_of_the_module(depth: int, kind: str) -> None:
+    sizes = {"vocab_size": 300, "context_tokens": 16}
+    config = {
+        "tied": lambda: from_depth(depth, tied_embeddings=True, **sizes),
+        "untied": lambda: from_depth(depth, **sizes),
+        "shared keys": lambda: from_depth(depth, width_per_layer=64, queries_per_key=2, **sizes),
+        "gpt2": lambda: gpt2(depth, 64 * depth, **sizes),
+    }[kind]()
+    counts = {name: parameter.numel() for name, parameter in build(config).named_parameters()}
+    outside = sum(count for name, count in counts.items() if name.startswith(("embedding", "head", "positions")))
+    matrices = sum(p.numel() for name, p in build(config).named_parameters() if name.startswith("blocks") and p.dim() == 2)
     assert config.num_params == sum(counts.values())
+    assert config.num_params_embedding == outside
     assert config.num_params_non_embedding == sum(counts.values()) - outside
+    assert config.num_params_matrices == matrices
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_operations_are_those_counted(shape: str) -> None:
+    model, tokens = random_model(SHAPES[shape]), random_tokens(3, 32)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(tokens)
+    config = model.config
+    assert counter.get_total_flops() == config.forward_matmul_flops * tokens.numel()
+    not_multiplied = config.num_params_non_embedding - config.num_params_matrices
+    assert config.flops_per_token == 3 * config.forward_matmul_flops + 6 * not_multiplied
+    assert config.flops_per_token_non_embedding == config.flops_per_token - 6 * config.vocab_size * config.width
+
+
+def test_published_gpt2_sizes_are_met() -> None:
+    found = {name: preset(name, vocab_size=50257, context_tokens=1024).num_params for name in GPT2_SHAPES}
+    assert found == {"gpt2": 124439808, "gpt2-medium": 354823168, "gpt2-large": 774030080, "gpt2-xl": 1557611200}
+
+
+@pytest.mark.parametrize("count", ["all", "non_embedding"])
+@pytest.mark.parametrize("target", [1e6, 5e6, 25e6, 124e6, 1e9])
+def test_a_number_of_parameters_becomes_a_size(target: float, count: Literal["all", "non_embedding"]) -> None:
+    config = from_params(target, vocab_size=2048, context_tokens=128, count=count)
+    found = config.num_params if count == "all" else config.num_params_non_embedding
+    assert found == pytest.approx(target, rel=0.16 if target < 5e6 else 0.06)
+    assert 16 <= config.width / config.depth <= 64
+
+
+def test_sizes_by_name_and_by_number_agree() -> None:
+    assert preset("25M", vocab_size=2048, context_tokens=128) == from_params(25e6, vocab_size=2048, context_tokens=128)
+    with pytest.raises(ValueError, match="nearest, d1w32, has"):
+        preset("10k", vocab_size=2048, context_tokens=128)
+
+
+def test_a_configuration_says_only_what_it_always_said() -> None:
+    """The id of a run is a digest of this: it must not change with what others can choose."""
+    assert set(SMALL.to_dict()) == {
+        "depth", "width", "num_heads", "mlp_width", "context_tokens", "vocab_size", "tied_embeddings", "rope_base", "norm_epsilon"
+    }  # fmt: skip
+    for config in SHAPES.values():
+        assert ModelConfig(**config.to_dict()) == config
 
 
 def test_an_untied_head_costs_parameters_and_no_work() -> None:
@@ -106,10 +162,10 @@ def test_rotation_is_the_complex_one() -> None:
     assert torch.allclose(Rotation(4, 8, 10000.0)(x), torch.cat([by_hand.real, by_hand.imag], -1), atol=1e-6)
 
 
-def test_masked_documents_are_read_as_if_alone() -> None:
-    model = trained_looking(SMALL)
-    tokens = tokens_of((1, 32))
-    tokens[tokens == 0] = 1
+@pytest.mark.parametrize("shape", SHAPES)
+def test_masked_documents_are_read_as_if_alone(shape: str) -> None:
+    model = random_model(SHAPES[shape])
+    tokens = random_tokens(1, 32)
     tokens[0, 0] = tokens[0, 12] = 0
     masked = model(tokens, document_mask(tokens, 0))
     assert torch.allclose(masked[:, :12], model(tokens)[:, :12], atol=1e-5)
@@ -117,6 +173,15 @@ def test_masked_documents_are_read_as_if_alone() -> None:
     other[0, 3] = (other[0, 3] + 1) % 127 + 1
     assert torch.allclose(masked[:, 12:], model(other, document_mask(other, 0))[:, 12:], atol=1e-6)
     assert not torch.allclose(masked[:, 12:], model(tokens)[:, 12:], atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("shape", ["transformer", "shared keys"])
+def test_both_forms_of_the_document_mask_agree(shape: str) -> None:
+    model, tokens = random_model(SHAPES[shape]), random_tokens(2, 32)
+    tokens[0, 12] = tokens[1, 3] = tokens[1, 30] = 0
+    with torch.inference_mode():
+        assert torch.allclose(model(tokens, document_blocks(tokens, 0)), model(tokens, document_mask(tokens, 0)), atol=1e-4)
 
 
 def test_losses_by_token_average_to_the_mean() -> None:
