@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -73,7 +74,8 @@ def test_a_question_in_other_dress_is_found_whole(copy: object) -> None:
     assert (hit["id"], hit["item"], hit["part"]) == ("0", "i1", "question")
     assert len(hit["ngrams"]) == hit["num_ngrams"] == 18  # type: ignore[arg-type]
     assert hit["longest_run"] == 30
-    begin, end = hit["spans"]  # type: ignore[misc]
+    spans: Any = hit["spans"]
+    begin, end = spans
     assert text.encode()[begin:end].decode() == hit["matched_text"] == copy(QUESTION)  # type: ignore[operator]
 
 
@@ -150,7 +152,7 @@ def test_batches_order_and_threads_change_nothing() -> None:
     parts = [scanning.scan(built, ids.slice(i, 7), pa.array(texts).slice(i, 7)) for i in range(0, 90, 7)]
     assert pa.concat_tables(parts).equals(whole)
     shuffled = rows.take(random.Random(0).sample(range(30), 30))
-    key = [("id", "ascending"), ("item", "ascending"), ("part", "ascending")]
+    key: Any = [("id", "ascending"), ("item", "ascending"), ("part", "ascending")]
     assert scanning.scan(index.build(shuffled), ids, pa.array(texts)).sort_by(key).equals(whole.sort_by(key))
 
 
