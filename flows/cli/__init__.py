@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import evals, lake, services, stages
+from flows.cli import evals, lake, models, services, stages
 from flows.cli.demo import demo
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ def main(
 
 lake.register(app)
 stages.register(app)
+models.register(app)
 services.register(app)
 evals.register(app)
 app.command(name="demo")(demo)

@@ -181,7 +181,8 @@ def _read_gpt2_config(found: dict[str, Any]) -> ModelConfig:
 
 def _tokenizer_config(config: ModelConfig, end_of_document: str) -> dict[str, Any]:
     special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), end_of_document)
-    return special | {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": config.context_tokens, "add_prefix_space": False}
+    inputs = ["input_ids", "attention_mask"]
+    return special | {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs, "model_max_length": config.context_tokens}
 
 
 def _json(values: dict[str, Any]) -> bytes:
