@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -26,11 +26,13 @@ class Ladder:
 
     lake: Path
     api_url: str
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
         """Environment of the command."""
-        return {**os.environ, "LADDER_LAKE": str(self.lake), "PREFECT_API_URL": self.api_url, "PYTHONWARNINGS": "default"}
+        own = {"LADDER_LAKE": str(self.lake), "PREFECT_API_URL": self.api_url, "PYTHONWARNINGS": "default"}
+        return {**os.environ, **own, **self.settings}
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start a command and return its process."""

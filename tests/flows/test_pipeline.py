@@ -6,12 +6,15 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 
 from tests.flows import corpus_maker
 from tests.flows.conftest import TINY, Ladder
+from tests.storage import postgres_server, s3_server
 
 pytestmark = pytest.mark.slow
 
@@ -110,3 +113,15 @@ def test_killed_runs_end_in_the_same_lake(finished: Ladder, ladder: Ladder) -> N
     assert kills >= 3
     assert process.returncode == 0
     assert ladder.digest() == finished.digest()
+
+
+@pytest.mark.skipif(postgres_server.why_not() is not None, reason=str(postgres_server.why_not()))
+def test_postgres_and_s3_hold_the_same_lake(finished: Ladder, tmp_path: Path, api_url: str) -> None:
+    with postgres_server.running() as port, s3_server.running() as endpoint:
+        catalog = f"postgresql://ladder:{quote(postgres_server.PASSWORD)}@127.0.0.1:{port}/postgres"
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3cr3t", "AWS_ENDPOINT_URL": endpoint}
+        s3fs.S3FileSystem(key="key", secret="s3cr3t", endpoint_url=endpoint).mkdir("bucket")
+        ladder = Ladder(tmp_path / "lake", api_url, {"LADDER_CATALOG": catalog, "LADDER_DATA": "s3://bucket/lake", **keys})
+        output = ladder("pipeline", f"jsonl:{corpus(finished.lake.parent)}", *TINY)
+        assert "s3cr3t" not in output
+        assert ladder.digest() == finished.digest()

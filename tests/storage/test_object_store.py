@@ -1,9 +1,5 @@
 """Data on an object store: a real S3 server on loopback, reached by s3fs, DuckDB and Polars with options from one place."""
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +12,7 @@ from storage.inspect import read_query
 from storage.lake import Lake
 from storage.ledger import commit
 from storage.settings import LakeSettings
+from tests.storage import s3_server
 
 pytest.importorskip("moto", reason="needs the package moto[server]")
 s3fs = pytest.importorskip("s3fs")
@@ -23,22 +20,8 @@ s3fs = pytest.importorskip("s3fs")
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(30)
+    with s3_server.running() as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The catalog on a real PostgreSQL server: same tables, same ledger, many machines."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -17,20 +16,9 @@ from storage.inspect import read_query, stage_status
 from storage.lake import Lake
 from storage.ledger import commit
 from storage.settings import LakeSettings
+from tests.storage import postgres_server as server
 
 HERE = Path(__file__).parent
-
-
-def _server_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("postgres_server", HERE / "postgres_server.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-server = _server_module()
 psycopg = pytest.importorskip("psycopg", reason="needs the extra postgres: pip install 'dataladder[postgres]'")
 pytestmark = pytest.mark.skipif(server.why_not() is not None, reason=str(server.why_not()))
 
