@@ -31,6 +31,8 @@ MET = 1e-3
 """Starts whose internal constants differ by less after that have met."""
 LIGHT, HEAVY = 1e-4, 1e8
 """Damping below which a small gain means arrival, and above which no step can help."""
+ZERO = 1e-20
+"""An objective of this much per point is an exact fit."""
 SET_ELEMENTS = 80_000
 """Fits x points x constants that are worked on together: some 640 kB."""
 
@@ -100,6 +102,7 @@ class _Work:
     def __init__(self, predict: Predict, target: Floats, weight: Floats, box: Box, delta: float, tolerance: float, theta: Floats) -> None:
         self.predict, self.target, self.weight, self.box, self.delta, self.tolerance = predict, target, weight, box, delta, tolerance
         self.theta, self.value = theta, np.empty(len(theta))
+        self.zero = ZERO * target.shape[1]
         self.unweighted = bool((weight == 1.0).all())
         self.fits = np.zeros(0, dtype=np.int64)
         self.errors = np.empty((0, target.shape[1]))
@@ -145,7 +148,7 @@ class _Work:
         self.steps += 1
 
     def _dismiss(self, max_steps: int) -> None:
-        stay = (self.still < 3) & (self.steps < max_steps) & (self.value[self.fits] > 0) & (self.damping < HEAVY * 10)
+        stay = (self.still < 3) & (self.steps < max_steps) & (self.value[self.fits] > self.zero) & (self.damping < HEAVY * 10)
         if stay.all():
             return
         self.fits, self.errors, self.gradient = self.fits[stay], self.errors[stay], self.gradient[stay]

@@ -26,11 +26,10 @@ def unidentified(
     theta: Floats,
     constants: Mapping[str, float],
     intervals: Mapping[str, tuple[float, float]],
-    log_params: Floats,
-    log_tokens: Floats,
+    *logs: Floats,
 ) -> dict[str, str]:
     """Constants that the data does not fix, with the reason; empty if all are fixed."""
-    found = dict.fromkeys(_without_effect(form, theta, log_params, log_tokens), "the chosen sizes and amounts of data cannot fix it")
+    found = dict.fromkeys(_without_effect(form, theta, logs), "the chosen sizes and amounts of data cannot fix it")
     for constant in form.constants:
         if constant.name in found:
             continue
@@ -46,9 +45,9 @@ def unidentified(
     return {**found, **_coefficients_of(form, found)}
 
 
-def _without_effect(form: Form, theta: Floats, log_params: Floats, log_tokens: Floats) -> list[str]:
+def _without_effect(form: Form, theta: Floats, logs: tuple[Floats, ...]) -> list[str]:
     """Constants along which fitted values do not change. Internal constants are in the order E, coefficients, exponents, as in the form."""
-    gradient = form.predict(theta[None], log_params, log_tokens)[1][0]
+    gradient = form.predict(theta[None], *logs)[1][0]
     norms = np.linalg.norm(gradient, axis=1)
     if not norms.max() > 0:
         return [constant.name for constant in form.constants]

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 Columns = pa.Table | Mapping[str, Sequence[object]]
 
 COLUMNS = ("run_id", "num_params", "num_tokens", "seed", "value")
+ONE_OF = ("validation_id", "validation_set", "tokenizer_id", "tokenizer", "loss_unit", "metric")
+"""Columns that say what was measured: losses that differ in one of them are not comparable."""
 SAME_SIZE = 1e-9
 """Two sizes or amounts of data are one if their logarithms differ by less."""
 
@@ -42,6 +44,8 @@ class Points:
     seed: tuple[int, ...]
     value: Floats
     exclusions: tuple[Exclusion, ...] = field(default=())
+    unique_tokens: Floats | None = None
+    """Different tokens each run had; None if nobody said, which counts as no repetition."""
 
     def __len__(self) -> int:
         return len(self.run_id)
@@ -64,6 +68,7 @@ class Points:
             tuple(self.seed[i] for i in index),
             self.value[index],
             self.exclusions,
+            None if self.unique_tokens is None else self.unique_tokens[index],
         )
 
     def of_size(self, num_params: float) -> "Points":
@@ -88,25 +93,30 @@ def distinct(values: Floats) -> list[float]:
 def gather(data: Columns, *, drop_highest: int = 0) -> Points:
     """Check measured losses and put them in order.
 
-    data: columns run_id, num_params, num_tokens, seed, value (a loss, in any unit); optionally validation_id.
+    data: columns run_id, num_params, num_tokens, seed, value (a loss, in any unit); optionally unique_tokens, and any of ONE_OF, which
+    must hold one value only.
     drop_highest: leave out this many of the highest losses (runs too short for the law), recorded as exclusions.
-    Raises: ValueError if a column is missing or if losses of different validation sets are mixed.
+    Raises: ValueError if a column is missing, a number cannot be read, or losses that cannot be compared are mixed.
     """
     columns = _columns(data)
-    _one_validation_set(columns.get("validation_id", ()))
+    for name in ONE_OF:
+        _one_only(name, columns.get(name, ()))
     kept, left_out = _screen(_rows(columns))
     kept, highest = _without_highest(kept, drop_highest)
+    amounts = np.array([row[1:3] + row[4:6] for row in kept], dtype=np.float64).reshape(-1, 4)
     return Points(
         tuple(row[0] for row in kept),
-        np.array([row[1] for row in kept], dtype=np.float64),
-        np.array([row[2] for row in kept], dtype=np.float64),
+        amounts[:, 0],
+        amounts[:, 1],
         tuple(row[3] for row in kept),
-        np.array([row[4] for row in kept], dtype=np.float64),
+        amounts[:, 2],
         tuple(sorted([*left_out, *highest], key=lambda e: (e.reason, e.run_id, e.num_tokens))),
+        np.minimum(amounts[:, 3], amounts[:, 1]) if "unique_tokens" in columns else None,
     )
 
 
-_Row = tuple[str, float, float, int, float]
+_Row = tuple[str, float, float, int, float, float]
+"""run, size, tokens, seed, loss, unique tokens."""
 
 
 def _columns(data: Columns) -> dict[str, list[object]]:
@@ -120,22 +130,41 @@ def _columns(data: Columns) -> dict[str, list[object]]:
     return columns
 
 
-def _one_validation_set(ids: Iterable[object]) -> None:
-    found = {str(value) for value in ids}
+def _one_only(name: str, values: Iterable[object]) -> None:
+    found = {str(value) for value in values}
     if len(found) > 1:
-        names = ", ".join(sorted(found))
-        raise ValueError(f"only losses on one validation set can be compared; came {len(found)}: {names}. Fit one validation_id at a time")
+        names = ", ".join(sorted(found)[:8])
+        raise ValueError(
+            f"only losses on one validation set, under one tokenizer and in one unit can be compared; "
+            f"the column {name} holds {len(found)}: {names}. Fit one {name} at a time"
+        )
 
 
 def _rows(columns: dict[str, list[object]]) -> list[_Row]:
-    def number(value: object) -> float:
-        return math.nan if value is None else float(str(value))
-
+    unique = columns.get("unique_tokens", columns["num_tokens"])
+    fields = (columns["run_id"], columns["num_params"], columns["num_tokens"], columns["seed"], columns["value"], unique)
     rows = [
-        (str(run_id), number(params), number(tokens), int(str(seed if seed is not None else 0)), number(value))
-        for run_id, params, tokens, seed, value in zip(*(columns[name] for name in COLUMNS), strict=True)
+        (
+            str(run_id),
+            _number(params, "num_params", i),
+            _number(tokens, "num_tokens", i),
+            int(_number(0 if seed is None else seed, "seed", i)),
+            _number(value, "value", i),
+            _number(different, "unique_tokens", i),
+        )
+        for i, (run_id, params, tokens, seed, value, different) in enumerate(zip(*fields, strict=True))
     ]
-    return sorted(rows, key=lambda row: (row[1], row[2], row[3], row[0], repr(row[4])))
+    return sorted(rows, key=lambda row: (row[1], row[2], row[3], row[0], repr(row[4]), row[5]))
+
+
+def _number(value: object, column: str, row: int) -> float:
+    """A missing value counts as not a number and is left out later; text that is no number is a mistake."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    try:
+        return float(value if isinstance(value, int | float) else str(value))
+    except ValueError:
+        raise ValueError(f"the column {column} must hold numbers; row {row} (from 0) holds {value!r}") from None
 
 
 def _screen(rows: list[_Row]) -> tuple[list[_Row], list[Exclusion]]:
@@ -148,9 +177,9 @@ def _screen(rows: list[_Row]) -> tuple[list[_Row], list[Exclusion]]:
     seen: set[tuple[str, float]] = set()
     for row in rows:
         key = (row[0], row[2])
-        if not all(math.isfinite(number) for number in (row[1], row[2], row[4])):
+        if not all(math.isfinite(number) for number in (row[1], row[2], row[4], row[5])):
             reason = "not_finite"
-        elif min(row[1], row[2], row[4]) <= 0:
+        elif min(row[1], row[2], row[4], row[5]) <= 0:
             reason = "not_positive"
         elif len(values[key]) > 1:
             reason = "conflicting_values"

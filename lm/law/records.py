@@ -7,14 +7,17 @@ drawn curve that come from them.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lm.law.forms import Form, Scale, get
 from lm.law.points import Exclusion, Floats, Points
 from storage.digest import digest
+
+if TYPE_CHECKING:
+    from lm.law.profiles import Profile
 
 SIGNIFICANT_DIGITS = 12
 
@@ -64,6 +67,10 @@ class Law:
     scale: Scale
     samples: Floats
     """Internal constants of each bootstrap replicate [replicates, constants]."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Unit of each constant, and of loss, parameters and tokens."""
+    profiles: "Mapping[str, Profile]" = field(default_factory=dict)
+    """How the best objective depends on each constant; empty if none were asked for."""
 
     @property
     def form_record(self) -> Form:
@@ -75,14 +82,28 @@ class Law:
         """Largest amount of data among the fitted points."""
         return round(float(self.points.num_tokens.max()))
 
-    def predict(self, num_params: float, num_tokens: float) -> float:
-        """Loss that the law expects at this size and amount of data."""
-        return float(np.exp(self.log_losses(self.theta[None], num_params, num_tokens)[0]))
+    def predict(self, num_params: float, num_tokens: float, unique_tokens: float | None = None) -> float:
+        """Loss that the law expects at this size and amount of data. unique_tokens: None means that nothing repeats."""
+        return float(np.exp(self.log_losses(self.theta[None], num_params, num_tokens, unique_tokens)[0]))
 
-    def log_losses(self, theta: Floats, num_params: float, num_tokens: float) -> Floats:
+    def log_losses(self, theta: Floats, num_params: float, num_tokens: float, unique_tokens: float | None = None) -> Floats:
         """Log loss under each row of internal constants [fits, constants] -> [fits]."""
-        coordinates = np.array([np.log(num_params) - self.scale.log_params]), np.array([np.log(num_tokens) - self.scale.log_tokens])
+        logs = [np.log([amount]) for amount in (num_params, num_tokens, unique_tokens or num_tokens)]
+        middles = (self.scale.log_params, self.scale.log_tokens, self.scale.log_tokens)
+        coordinates = [log - middle for log, middle in zip(logs, middles, strict=True)][: len(self.form_record.columns)]
         return self.form_record.predict(theta, *coordinates)[0][:, 0] + self.scale.log_value
+
+    def record(self) -> dict[str, Any]:
+        """All that people and programs read, JSON-ready: without points, samples and internal constants."""
+        found = _law_row(self, "", "", [])
+        texts = ("constants", "intervals", "unidentified", "warnings", "residuals", "exclusions", "estimator")
+        kept = {
+            name: json.loads(found[name]) if name in texts else found[name]
+            for name in found
+            if name not in ("ladder_id", "metric", "curve")
+        }
+        profiles = [json.loads(canonical_json(profile.record())) for profile in self.profiles.values()]
+        return {"formula": self.form_record.formula, **kept, "units": dict(self.units), "profiles": profiles}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +157,8 @@ def _rounded_tree(value: object) -> object:
 def law_id(form: str, points: Points, estimator: Mapping[str, Any]) -> str:
     """Digest of what decides a law: its form, the points it saw and how it was fitted."""
     seen = [points.run_id, points.num_params.tolist(), points.num_tokens.tolist(), points.seed, points.value.tolist()]
+    if points.unique_tokens is not None:
+        seen.append(points.unique_tokens.tolist())
     left_out = [[e.run_id, repr(e.num_tokens), e.reason] for e in points.exclusions]
     return digest("law", form, json.dumps(seen), canonical_json(left_out), canonical_json(estimator))
 
