@@ -160,10 +160,21 @@ def _profile(task: Problem, found: Found, of: int, along: int, rows: Floats, obj
     rows, objectives = rows[order], objectives[order]
     values = task.form.to_constants(rows, task.scale)[:, of]
     best = min(found.objective, float(objectives.min()))
-    flat, likely = objectives <= best * (1.0 + FLAT) + 1e-15, objectives <= _limit(task, best)
-    edges = (bool(likely[0]), bool(likely[-1]))
-    return Profile(task.form.constants[of].name, values, objectives, _ends(values[flat]), _ends(values[likely]), edges)
+    limit = _limit(task, best)
+    edges = (bool(objectives[0] <= limit), bool(objectives[-1] <= limit))
+    flat = _range(values, objectives, best * (1.0 + FLAT) + 1e-15)
+    return Profile(task.form.constants[of].name, values, objectives, flat, _range(values, objectives, limit), edges)
 
 
-def _ends(values: Floats) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
+def _range(values: Floats, objectives: Floats, limit: float) -> tuple[float, float]:
+    """Smallest and largest value that fits within the limit, each moved to where the line to its neighbour outside crosses it."""
+    inside = np.flatnonzero(objectives <= limit)
+    ends = []
+    for place, step in ((inside[0], -1), (inside[-1], 1)):
+        outer = place + step
+        if 0 <= outer < len(values):
+            share = (limit - objectives[place]) / (objectives[outer] - objectives[place])
+            ends.append(float(values[place] + share * (values[outer] - values[place])))
+        else:
+            ends.append(float(values[place]))
+    return min(ends), max(ends)

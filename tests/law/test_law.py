@@ -11,7 +11,6 @@ import pytest
 
 from lm import law
 from lm.law import descent, forms
-from lm.law.forecasting import hidden_misses
 from lm.law.points import gather
 from storage.schema import FORECASTS, LAWS
 
@@ -181,48 +180,6 @@ def test_equal_seeds_give_equal_laws_and_other_seeds_other_intervals() -> None:
     assert first.constants == other.constants
 
 
-def test_small_sizes_are_forecast_from_the_joint_law_and_others_from_their_own() -> None:
-    data = ladder(5, noise=0.002)
-    keep = [i for i in range(20) if data["num_params"][i] == 8e5 or data["num_tokens"][i] < BASE_TOKENS * 8]
-    laws, skipped = law.fit_all({name: [values[i] for i in keep] for name, values in data.items()}, num_bootstrap=20)
-    assert skipped == {}
-    assert law.headline_law(laws, 8e5).form == "data_only"
-    assert law.headline_law(laws, 3e6).form == "chinchilla"
-    assert law.headline_law(laws, 7e7).form == "chinchilla"
-    with pytest.raises(ValueError, match="no law covers 70,000,000 parameters; laws at hand are for: 800,000"):
-        law.headline_law([one for one in laws if one.num_params == 8e5], 7e7)
-
-
-def test_forecast_holds_its_parts_and_is_scored() -> None:
-    laws, _ = law.fit_all(ladder(4, noise=0.003), num_bootstrap=40)
-    target = BASE_TOKENS * 16
-    one, two = (law.forecast(laws, 8e5, target, num_seeds=num_seeds) for num_seeds in (1, 2))
-    truth = forms.evaluate("chinchilla", TRUE, 8e5, target)
-    assert one.low < one.predicted < one.high
-    assert one.high - one.low > two.high - two.low
-    assert one.components["num_hidden_errors"] == 2
-    assert law.score(one, [truth, truth]) == law.Score(truth, True)
-    assert not law.score(one, [one.high * 1.01]).inside
-    assert law.forecast(laws, 8e5, target) == one
-    with pytest.raises(ValueError, match="one finite loss per seed"):
-        law.score(one, [])
-    with pytest.raises(ValueError, match="0 < level < 1"):
-        law.forecast(laws, 8e5, target, level=90)
-
-
-def test_without_a_rung_to_hide_the_interval_spans_the_whole_predicted_gain() -> None:
-    laws, _ = law.fit_all(ladder(3), num_bootstrap=40)
-    prediction = law.forecast(laws[0], 8e5, BASE_TOKENS * 8)
-    assert prediction.components["num_hidden_errors"] == 0
-    assert prediction.high == pytest.approx(laws[0].predict(8e5, BASE_TOKENS * 4), rel=1e-3)
-
-
-def test_hidden_rungs_of_a_true_form_are_met() -> None:
-    misses = hidden_misses(gather(ladder(6, (8e5,))), forms.DATA_ONLY, 8e5)
-    assert len(misses) == 6
-    assert max(abs(miss.error) for miss in misses) < 1e-3
-
-
 def test_rows_have_the_columns_of_the_lake() -> None:
     laws, _ = law.fit_all(ladder(5, noise=0.003), num_bootstrap=20)
     rows = law.law_rows(laws, ladder_id="l", metric="loss_nats_per_token", curves=law.curve(laws, num_points=6))
@@ -233,15 +190,3 @@ def test_rows_have_the_columns_of_the_lake() -> None:
     assert list(row) == [name for name in FORECASTS.columns if name != "produced_by"]
     constants = json.loads(rows[0]["constants"])
     assert law.evaluate("data_only", constants, None, 4e5) == pytest.approx(laws[0].predict(8e5, 4e5), rel=1e-9)
-
-
-def test_intervals_hold_what_they_promise_on_simulated_ladders() -> None:
-    inside = []
-    for seed in range(12):
-        full = ladder(5, noise=0.003, seed=seed)
-        below = [i for i, tokens in enumerate(full["num_tokens"]) if tokens < BASE_TOKENS * 16]
-        laws, _ = law.fit_all({name: [values[i] for i in below] for name, values in full.items()}, num_bootstrap=60)
-        for size in (8e5, 3e6):
-            outcome = [full["value"][i] for i in range(20) if i not in below and full["num_params"][i] == size]
-            inside.append(law.score(law.forecast(laws, size, BASE_TOKENS * 16, num_seeds=2), outcome).inside)
-    assert np.mean(inside) >= 0.85

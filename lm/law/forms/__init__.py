@@ -7,21 +7,27 @@ linearly are not searched for: a start is a choice of the other constants, and t
 from collections.abc import Mapping
 
 from lm.law.forms.base import EXPONENTS, LOG_COEFFICIENTS, Constant, Form, Scale
+from lm.law.forms.breaks import BNSL
 from lm.law.forms.constrained import DATA_CONSTRAINED, effective_tokens
+from lm.law.forms.farseer import FARSEER
 from lm.law.forms.kaplan import KAPLAN, LOSS_TO_LOSS
 from lm.law.forms.linear import EXPONENT_GRID, nonnegative_least_squares
 from lm.law.forms.powers import CHINCHILLA, DATA_ONLY, GADRE
 
-FORMS: Mapping[str, Form] = {form.name: form for form in (DATA_ONLY, CHINCHILLA, GADRE, KAPLAN, LOSS_TO_LOSS, DATA_CONSTRAINED)}
+FORMS: Mapping[str, Form] = {
+    form.name: form for form in (DATA_ONLY, CHINCHILLA, GADRE, KAPLAN, LOSS_TO_LOSS, DATA_CONSTRAINED, FARSEER, BNSL)
+}
 LADDER_FORMS = (DATA_ONLY.name, CHINCHILLA.name)
 """The forms that are fitted to every ladder."""
 
 __all__ = [
+    "BNSL",
     "CHINCHILLA",
     "DATA_CONSTRAINED",
     "DATA_ONLY",
     "EXPONENTS",
     "EXPONENT_GRID",
+    "FARSEER",
     "FORMS",
     "GADRE",
     "KAPLAN",
