@@ -2,29 +2,27 @@
 
 `load` gathers a selection's documents from any number of token files into one flat array in rank order, so position in the array
 is position in the ladder: the rung of T tokens is its first T tokens, whatever the files and their number. A batch is a slice at
-step x batch tokens, so any step is reached at once and nothing of the loader needs saving. The whole rung is held in memory (two
-bytes per token up to a vocabulary of 65,536), which a laptop bears up to some billions of tokens; beyond `MAX_BYTES` loading is
-refused with the figures, for streaming in shards is not built. Row groups outside the wanted ranks are not read.
+step x batch tokens, so any step is reached at once and nothing of the loader needs saving; workers of a larger world take their
+part of the same batch. Up to `IN_MEMORY_TOKENS` a stream holds its tokens in memory (two bytes each up to a vocabulary of 65,536);
+beyond, it reads them window by window as they are wanted (lm/tokens/windows.py), and the batches are the same.
 """
 
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from lm.tokens.gather import Array, Gatherer, MissingTokensError, TokenArray, strings
 from lm.tokens.selection import TokenData, read_selection
+from lm.tokens.windows import WINDOW_TOKENS, Epochs, FromFiles, InMemory, Windows
+
+__all__ = ["Documents", "MissingTokensError", "Stream", "TokenStream", "load"]
 
 MAX_BYTES = 8 << 30
-Array = np.ndarray[tuple[int], np.dtype[np.int64]]
+IN_MEMORY_TOKENS = 1 << 28
 Rows = np.ndarray[tuple[int, int], np.dtype[np.int64]]
-
-
-class MissingTokensError(Exception):
-    """Token files do not hold what a selection or a rung needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Documents:
     hosts: list[str]
     num_bytes: Array
     offsets: Array
-    tokens: np.ndarray[tuple[int], np.dtype[np.uint16 | np.uint32]]
+    tokens: TokenArray
     end_of_document: int
 
 
@@ -44,116 +42,136 @@ def load(data: TokenData, split: str, num_tokens: int | None = None, max_bytes: 
 
     Raises: FileNotFoundError for a missing file, MissingTokensError if files and selection disagree, MemoryError over `max_bytes`.
     """
-    wanted = read_selection(data.selection, split, num_tokens)
-    if not len(wanted):
-        raise MissingTokensError(f'{data.selection} has no document with split {split!r}; run "ladder rungs" again')
-    lengths = wanted.column("num_tokens").to_numpy()
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    wanted = _wanted(data, split, num_tokens)
+    offsets = np.concatenate([[0], np.cumsum(wanted.column("num_tokens").to_numpy())]).astype(np.int64)
     if (needed := int(offsets[-1]) * 4) > max_bytes:
         raise MemoryError(
             f"{offsets[-1]} tokens need {needed} bytes while loading, above the limit of {max_bytes}; raise max_bytes or lower the rung"
         )
-    tokens = np.empty(int(offsets[-1]), dtype=np.uint32)
-    num_bytes = np.full(len(wanted), -1, dtype=np.int64)
-    for file in data.files:
-        _gather(file, wanted, offsets, tokens, num_bytes)
-    if missing := int((num_bytes < 0).sum()):
-        example = wanted.column("id")[int(np.argmax(num_bytes < 0))]
-        raise MissingTokensError(
-            f"{missing} of {len(wanted)} documents, such as {example}, are in none of {len(data.files)} token files; "
-            'run "ladder tokens" again'
-        )
-    end = int(tokens[-1])
-    if (tokens[offsets[1:] - 1] != end).any():
-        raise MissingTokensError(f"documents must all end with one end-of-document token; {data.files[0]} and others mix tokenizers")
-    compact = tokens.astype(np.uint16) if int(tokens.max()) < 1 << 16 else tokens
-    ids, hosts = _strings(wanted, "id"), _strings(wanted, "host")
-    return Documents(ids, hosts, num_bytes, offsets, compact, end)
+    tokens, num_bytes = Gatherer(data.files).gather(wanted)
+    return Documents(strings(wanted, "id"), strings(wanted, "host"), num_bytes, offsets, tokens, int(tokens[-1]))
 
 
-def _strings(table: pa.Table, name: str) -> list[str]:
-    return [str(value) for value in table.column(name).to_pylist()]
+def _wanted(data: TokenData, split: str, num_tokens: int | None) -> pa.Table:
+    wanted = read_selection(data.selection, split, num_tokens)
+    if not len(wanted):
+        raise MissingTokensError(f'{data.selection} has no document with split {split!r}; run "ladder rungs" again')
+    return wanted
 
 
-def _gather(file: str, wanted: pa.Table, offsets: Array, tokens: np.ndarray, num_bytes: Array) -> None:
-    """Copy the wanted documents of one file to their places."""
-    if not Path(file).exists():
-        raise FileNotFoundError(f'{file}: no such token file; "ladder tokens" writes it')
-    ranks, ids = wanted.column("rank").to_numpy(), _strings(wanted, "id")
-    with pq.ParquetFile(file) as parquet:
-        for group in range(parquet.num_row_groups):
-            if not _overlaps(parquet, group, ranks[0], ranks[-1]):
-                continue
-            rows = parquet.read_row_group(group, columns=["rank", "id", "num_bytes", "tokens"])
-            places = _places(rows, ranks, ids)
-            hits = np.flatnonzero(places >= 0)
-            lists: Any = pa.concat_arrays(rows.column("tokens").chunks)
-            starts, values = lists.offsets.to_numpy(), lists.values.to_numpy()
-            num_bytes[places[hits]] = rows.column("num_bytes").to_numpy()[hits]
-            for hit in hits:
-                place = places[hit]
-                part = values[starts[hit] : starts[hit + 1]]
-                if len(part) != offsets[place + 1] - offsets[place]:
-                    raise MissingTokensError(
-                        f"{file}: document {ids[place]} has {len(part)} tokens, its selection says {offsets[place + 1] - offsets[place]}"
-                    )
-                tokens[offsets[place] : offsets[place + 1]] = part
+class Stream(Protocol):
+    """Training tokens by step."""
 
+    num_tokens: int
+    end_of_document: int
+    max_token: int
+    """Largest id, or a bound on it."""
+    seconds_waiting: float
+    """Time callers spent in `batch`: over the time of training, the share in which the device waited for data."""
 
-def _overlaps(parquet: pq.ParquetFile, group: int, low: int, high: int) -> bool:
-    column = parquet.schema_arrow.get_field_index("rank")
-    statistics: Any = parquet.metadata.row_group(group).column(column).statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    return bool(statistics.min <= high and statistics.max >= low)
+    def batch(self, step: int, batch_tokens: int, context_tokens: int, worker: tuple[int, int] = (0, 1)) -> tuple[Rows, Rows]:
+        """Inputs and targets of a step, each (rows, context_tokens); `worker` (number, count) takes its part of the rows."""
+        ...
 
-
-def _places(rows: pa.Table, ranks: np.ndarray, ids: Sequence[str]) -> Array:
-    """For each row its index in the selection, or -1. Ranks find it, the id settles equal ranks."""
-    row_ranks = rows.column("rank").to_numpy()
-    first = np.searchsorted(ranks, row_ranks, side="left")
-    last = np.searchsorted(ranks, row_ranks, side="right")
-    places = np.full(len(rows), -1, dtype=np.int64)
-    row_ids = rows.column("id")
-    for row in np.flatnonzero(first < last):
-        document_id = row_ids[int(row)].as_py()
-        places[row] = next((place for place in range(first[row], last[row]) if ids[place] == document_id), -1)
-    return places
+    def raw(self, start: int, stop: int) -> bytes:
+        """Tokens start to stop as 32-bit numbers, for a digest of what a run has seen."""
+        ...
 
 
 class TokenStream:
     """Training tokens in rank order, cut into batches by step alone.
 
     The stream starts with an end-of-document token, so every token, the first too, is predicted once and a rung of T tokens is
-    exactly T / batch_tokens steps over exactly T tokens.
+    exactly T / batch_tokens steps over exactly T tokens. With `unique_tokens` the first so many tokens are all there is: they come
+    again in epochs, each after the first in an order that `seed` decides, and the last of them is an end-of-document token.
     """
 
-    def __init__(self, documents: Documents, num_tokens: int) -> None:
-        have = len(documents.tokens)
-        if have < num_tokens:
+    def __init__(
+        self,
+        documents: Documents | Windows,
+        num_tokens: int,
+        *,
+        unique_tokens: int | None = None,
+        seed: int = 0,
+        window_tokens: int = WINDOW_TOKENS,
+    ) -> None:
+        if isinstance(documents, Documents):
+            documents = InMemory(documents.tokens, documents.offsets, documents.end_of_document, window_tokens)
+        unique = num_tokens if unique_tokens is None else unique_tokens
+        have = int(documents.offsets[-1])
+        if have < unique:
             raise MissingTokensError(
-                f"the rung needs {num_tokens} training tokens, the selection has {have}: {num_tokens - have} are missing; "
+                f"the rung needs {unique} training tokens, the selection has {have}: {unique - have} are missing; "
                 "add data, loosen the recipe or lower the largest rung"
             )
+        if unique < 1:
+            raise ValueError(f"a stream needs at least one token, got {unique}")
         self.num_tokens = num_tokens
         self.end_of_document = documents.end_of_document
-        self.max_token = int(documents.tokens[:num_tokens].max())
-        first = np.array([documents.end_of_document], dtype=documents.tokens.dtype)
-        self._tokens = np.concatenate([first, documents.tokens[:num_tokens]])
+        self.max_token = documents.max_token
+        self.seconds_waiting = 0.0
+        self._epochs = Epochs(documents, unique, seed, closed=unique_tokens is not None)
 
     @classmethod
-    def open(cls, data: TokenData, num_tokens: int) -> "TokenStream":
-        """The first `num_tokens` training tokens. Raises: MissingTokensError saying how many are missing."""
-        return cls(load(data, "train", num_tokens), num_tokens)
+    def open(
+        cls,
+        data: TokenData,
+        num_tokens: int,
+        *,
+        unique_tokens: int | None = None,
+        seed: int = 0,
+        in_memory_tokens: int = IN_MEMORY_TOKENS,
+        window_tokens: int = WINDOW_TOKENS,
+    ) -> "TokenStream":
+        """The first `num_tokens` training tokens, read at once or as they are wanted.
 
-    def batch(self, step: int, batch_tokens: int, context_tokens: int) -> tuple[Rows, Rows]:
-        """Inputs and targets of a step, each (batch_tokens / context_tokens, context_tokens); targets are one token ahead."""
-        start = step * batch_tokens
-        if start + batch_tokens > self.num_tokens:
+        Raises: MissingTokensError saying how many are missing.
+        """
+        unique = num_tokens if unique_tokens is None else unique_tokens
+        options: dict[str, Any] = {"unique_tokens": unique_tokens, "seed": seed, "window_tokens": window_tokens}
+        if unique <= in_memory_tokens:
+            return cls(load(data, "train", unique), num_tokens, **options)
+        windows = FromFiles(Gatherer(data.files), _wanted(data, "train", unique), window_tokens)
+        return cls(windows, num_tokens, **options)
+
+    def batch(self, step: int, batch_tokens: int, context_tokens: int, worker: tuple[int, int] = (0, 1)) -> tuple[Rows, Rows]:
+        """Inputs and targets of a step, each (batch_tokens / context_tokens, context_tokens); targets are one token ahead.
+
+        `worker` (number, count): only its part of the rows, for a batch that several processes share.
+        """
+        started = time.perf_counter()
+        first, last = worker_rows(step, batch_tokens, context_tokens, worker)
+        if (step + 1) * batch_tokens > self.num_tokens:
             raise MissingTokensError(f"step {step} of {batch_tokens} tokens ends beyond the {self.num_tokens} tokens loaded")
-        piece = self._tokens[start : start + batch_tokens + 1].astype(np.int64)
+        rows = self.rows(first, last, context_tokens)
+        self.seconds_waiting += time.perf_counter() - started
+        return rows
+
+    def rows(self, first: int, last: int, context_tokens: int) -> tuple[Rows, Rows]:
+        """Inputs and targets of rows of `context_tokens`, counted from the start of the stream."""
+        piece = self._read(first * context_tokens - 1, last * context_tokens).astype(np.int64)
         return piece[:-1].reshape(-1, context_tokens), piece[1:].reshape(-1, context_tokens)
 
     def raw(self, start: int, stop: int) -> bytes:
         """Tokens start to stop as 32-bit numbers, for a digest of what a run has seen."""
-        return self._tokens[1 + start : 1 + stop].astype("<u4").tobytes()
+        return self._read(start, stop).astype("<u4").tobytes()
+
+    def _read(self, start: int, stop: int) -> TokenArray:
+        if start >= stop:
+            return np.empty(0, dtype=np.uint16)
+        if start >= 0:
+            return self._epochs.read(start, stop)
+        first = np.array([self.end_of_document], dtype=np.uint32)
+        return np.concatenate([first, self._epochs.read(0, stop)]) if stop > 0 else first
+
+
+def worker_rows(step: int, batch_tokens: int, context_tokens: int, worker: tuple[int, int]) -> tuple[int, int]:
+    """First and last row, counted over all steps, of one worker's part of a batch.
+
+    Raises: ValueError if the rows do not divide among the workers.
+    """
+    num_rows, (number, count) = batch_tokens // context_tokens, worker
+    if num_rows % count or not 0 <= number < count:
+        raise ValueError(f"{num_rows} rows of a batch must divide among {count} workers numbered from 0, got worker {number}")
+    first = step * num_rows + number * num_rows // count
+    return first, first + num_rows // count

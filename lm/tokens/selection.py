@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lm.tokens import storage_files
+
 _TYPES: dict[str, pa.DataType] = {
     "rank": pa.uint64(),
     "id": pa.string(),
@@ -27,7 +29,7 @@ SPLITS = ("train", "validation")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenData:
-    """What a training reads: token files, and the selection over them."""
+    """What a training reads: token files, and the selection over them, as paths or URLs."""
 
     files: tuple[str, ...]
     selection: str
@@ -61,9 +63,8 @@ def read_selection(path: str | Path, split: str, num_tokens: int | None = None) 
 
     Raises: FileNotFoundError that says what makes the file.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f'{path}: no such selection; "ladder rungs" writes it')
-    table = pq.read_table(path, columns=SCHEMA.names).select(SCHEMA.names).cast(SCHEMA)
+    storage_files.require(str(path), "ladder rungs")
+    table = storage_files.read(str(path), SCHEMA.names).select(SCHEMA.names).cast(SCHEMA)
     ranks = table.column("rank").to_numpy()
     if (ranks[1:] < ranks[:-1]).any():
         raise ValueError(f'{path}: rows must stand in rank order, for a rung is a prefix of them; run "ladder rungs" again')
