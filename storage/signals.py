@@ -6,7 +6,8 @@ order of the columns of the `signals` table. All fractions are of the document i
 
 Words are tokens as an English tokenizer cuts them (punctuation apart, contractions in two), with every Han and Hiragana character
 a word of its own. "C4 edit" is the text left by C4's line rules; "open C4 edit" is the same without the rule that a line must end
-in a terminal mark, which is the edit FineWeb makes before its own rules.
+in a terminal mark, which is the edit FineWeb makes before its own rules. "DCLM edit" is the text left by the line rules of
+RefinedWeb, as DCLM writes them.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 GOPHER = "arXiv:2112.11446"
 C4 = "arXiv:1910.10683"
 FINEWEB = "arXiv:2406.17557"
+REFINEDWEB = "arXiv:2306.01116"
+DCLM = "arXiv:2406.11794"
 DOLMA = "arXiv:2402.00159"
 SLIMPAJAMA = "Cerebras SlimPajama-627B"
 
@@ -119,6 +122,13 @@ _FINEWEB_EDIT = {
     f"open_c4_{name}": _ratio(f"Of the open C4 edit: {signal.doc[0].lower()}{signal.doc[1:]}") for name, signal in _FINEWEB.items()
 }
 
+_DCLM = {
+    "num_counter_lines": _count(f"Lines that only say how often something was liked, shared and the like ({REFINEDWEB})."),
+    "dclm_num_lines": _count(f"Non-empty lines left in the DCLM edit ({DCLM})."),
+    "dclm_num_chars": _count(f"Code points left in the DCLM edit ({DCLM})."),
+    "dclm_removed_word_fraction": _ratio(f"White-space words that the DCLM edit takes away over white-space words ({DCLM})."),
+}
+
 SIGNALS: dict[str, Signal] = {
     **_WORDS,
     **_CHARACTERS,
@@ -130,5 +140,6 @@ SIGNALS: dict[str, Signal] = {
     **dict(_edit("open_c4", "open C4 edit")),
     "open_c4_num_words": _count(f"Words left in the open C4 edit ({FINEWEB})."),
     **_FINEWEB_EDIT,
+    **_DCLM,
 }
 """Every signal by name, in column order."""

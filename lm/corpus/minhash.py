@@ -33,6 +33,8 @@ _DECIMAL_MARKS = ".,،٫⎖⎗⎘"
 _S1, _S2, _S3, _S32 = (uint64(bits) for bits in (30, 27, 31, 32))
 _M1, _M2 = uint64(0xBF58476D1CE4E5B9), uint64(0x94D049BB133111EB)
 _GOLDEN = 0x9E3779B97F4A7C15
+_RAW = uint64(1 << 63)
+"""Set in the hash of a text that simplifies to nothing; the hashes of others have 61 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ def shingle(data: Array, start: int, stop: int, t: Tables, w: Workspace, by_word
     size, num_words = simplify(w, num_chars, t)
     if size == 0:
         hashing.prefix_hashes(w.chars, num_chars, w.prefix)
-        w.shingles[0] = mix(w.prefix[num_chars] + uint64(1))
+        w.shingles[0] = mix(w.prefix[num_chars] | _RAW)
         return 1
     hashing.prefix_hashes(w.simple, size, w.prefix)
     num = (num_words if by_word else size) - ngram + 1

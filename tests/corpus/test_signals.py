@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm.corpus import signals
+from lm.corpus import signals, variants
 from lm.corpus.signals import characters as ch
 from lm.corpus.signals import columns, hashing, kernel, lines, words
 from storage.signals import SIGNALS
@@ -236,6 +236,18 @@ def c4(text: str) -> dict[str, float]:
     return out | {f"open_c4_{name}": value for name, value in fineweb(left).items()}
 
 
+def dclm(text: str) -> dict[str, float]:
+    """What the variant's own text says, so that the measured edit and the written one are the same."""
+    left, before = variants.dclm_lines(text), len(text.split())
+    counters = [line for line in text.split("\n") if re.fullmatch(r"[\W_]*\d[\d,.]*[kmb]?\s+(likes|views|shares)[\W_]*", line.lower())]
+    return {
+        "num_counter_lines": len(counters),
+        "dclm_num_lines": sum(1 for line in left.split("\n") if line.strip()),
+        "dclm_num_chars": len(left),
+        "dclm_removed_word_fraction": (before - len(left.split())) / before if before else 0,
+    }
+
+
 def characters(text: str) -> dict[str, float]:
     def share(test: Callable[[str], bool]) -> float:
         return sum(map(test, text)) / len(text)
@@ -305,7 +317,7 @@ def reference(text: str) -> dict[str, float]:
     if not text:
         return dict.fromkeys(SIGNALS, 0)
     w = cut_words(text)
-    return measure_words(text, w) | characters(text) | measure_lines(text, w) | fineweb(text) | c4(text)
+    return measure_words(text, w) | characters(text) | measure_lines(text, w) | fineweb(text) | c4(text) | dclm(text)
 
 
 def check(texts: list[str], num_threads: int = 1) -> None:
@@ -357,6 +369,11 @@ PIECES = st.sampled_from(
             "lorem ipsum",
             "JavaScript",
             "privacy policy",
+            "3.1k Likes",
+            "2,000 views!\n",
+            "items in cart",
+            " Read more...\n",
+            "\nSign-in ",
             "uses cookies",
             "word word word.\n",
             "a b c d e.\n",
@@ -365,7 +382,24 @@ PIECES = st.sampled_from(
         ),
     ]
 )
-TEXTS = st.one_of(st.text(max_size=80), st.lists(PIECES, max_size=60).map("".join))
+LINES = st.sampled_from(
+    [
+        "a b",
+        "ONE two",
+        "12",
+        "word",
+        "3 likes",
+        "(2k shares)",
+        "3 likes it",
+        "sign-in now",
+        "Read more!!!",
+        "x items in cart y",
+        "",
+        " ",
+        "7 items in cart",
+    ]
+)
+TEXTS = st.one_of(st.text(max_size=80), st.lists(PIECES, max_size=60).map("".join), st.lists(LINES, max_size=8).map("\n".join))
 
 
 @settings(max_examples=150, deadline=None)
@@ -382,6 +416,14 @@ def test_kernels_agree_with_the_reference_on_repetition(pieces: list[str], gap: 
 
 def test_kernels_agree_with_the_reference_on_prose() -> None:
     check([PROSE, PROSE * 3, PROSE.replace("\n", " "), "", "a", " ", "\n", "的", "x" * 1001 + " b c d.", "😀"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXTS)
+def test_edits_are_measured_as_they_are_written(text: str) -> None:
+    row = signals.compute(pa.array([text])).to_pylist()[0]
+    assert row["c4_num_chars"] == len(variants.c4_lines(text, open_ends=False))
+    assert row["open_c4_num_chars"] == len(variants.c4_lines(text, open_ends=True))
 
 
 def test_words_are_cut_as_an_english_tokenizer_does() -> None:

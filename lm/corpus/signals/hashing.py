@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -22,14 +24,15 @@ PRIME = (1 << 61) - 1
 BASE = 0x0B5A_3D4F_6E8C_9A17 % PRIME
 _SPREAD = uint64(0x9E37_79B9_7F4A_7C15)
 _P = uint64(PRIME)
+_P2 = uint64(2 * PRIME)
 _B = uint64(BASE)
+_B2 = uint64(BASE * BASE % PRIME)
 _MASK_31 = uint64((1 << 31) - 1)
 _MASK_30 = uint64((1 << 30) - 1)
 _S31 = uint64(31)
 _S30 = uint64(30)
 _S61 = uint64(61)
 _ONE = uint64(1)
-_SEPARATOR = uint64(ord(" ") + 1)
 
 
 def inner(function: F) -> F:
@@ -46,6 +49,24 @@ def text_hash(text: str) -> int:
     return value
 
 
+def _product(_context: Any, a: Any, b: Any) -> Any:
+    """The product has 122 bits, which the processor gives in one instruction and numba's integers cannot hold."""
+
+    def generate(_typing: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        ir: Any = vars(cgutils)["ir"]
+        wide, narrow = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(*(builder.zext(value, wide) for value in arguments))
+        low = builder.and_(builder.trunc(product, narrow), ir.Constant(narrow, PRIME))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, 61)), narrow)
+        return builder.add(low, high)
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+folded_product = cast(Callable[[int, int], int], intrinsic(_product))
+"""a * b folded once at bit 61, for kernels: congruent modulo 2^61 - 1 and below 2^62, for a and b below 2^61."""
+
+
 @inner
 def reduce(x: int) -> int:
     """x modulo 2^61 - 1, for x below 2^63."""
@@ -55,22 +76,35 @@ def reduce(x: int) -> int:
 
 @inner
 def multiply(a: int, b: int) -> int:
-    """a * b modulo 2^61 - 1 without a product of more than 64 bits."""
-    a_high, a_low = a >> _S31, a & _MASK_31
-    b_high, b_low = b >> _S31, b & _MASK_31
-    middle = a_low * b_high + a_high * b_low
-    total = ((a_high * b_high) << _ONE) + (middle >> _S30) + ((middle & _MASK_30) << _S31) + a_low * b_low
-    return reduce(total)
+    """a * b modulo 2^61 - 1."""
+    return reduce(folded_product(uint64(a), uint64(b)))
 
 
 @inner
 def prefix_hashes(chars: Array, num_chars: int, prefix: Array) -> None:
     """prefix[i] = hash of the first i code points."""
-    value = uint64(0)
-    prefix[0] = value
-    for i in range(num_chars):
-        value = reduce(multiply(value, _B) + uint64(chars[i]) + _ONE)
-        prefix[i + 1] = value
+    prefix[0] = uint64(0)
+    go_on(chars, int64(0), num_chars, prefix)
+
+
+@inner
+def go_on(chars: Array, start: int, stop: int, prefix: Array) -> None:
+    """Prefix hashes from that of the first `start` code points on.
+
+    Each hash follows from the one before, which keeps the processor waiting; so of two steps the second starts from the same hash as the
+    first.
+    """
+    value = uint64(prefix[start])
+    i = start
+    while i + 1 < stop:
+        first = uint64(chars[i]) + _ONE
+        prefix[i + 1] = reduce(folded_product(value, _B) + first)
+        both = reduce(folded_product(first, _B) + uint64(chars[i + 1]) + _ONE)
+        value = reduce(folded_product(value, _B2) + both)
+        prefix[i + 2] = value
+        i += 2
+    if i < stop:
+        prefix[i + 1] = reduce(folded_product(value, _B) + uint64(chars[i]) + _ONE)
 
 
 @inner
@@ -82,25 +116,20 @@ def stretch(prefix: Array, powers: Array, start: int, stop: int) -> int:
 @inner
 def without(whole: int, front: int, power: int) -> int:
     """Hash of what follows `front` in `whole`, given the base to the power of its length."""
-    return reduce(whole + _P - multiply(front, power))
+    return reduce(whole + _P2 - folded_product(uint64(front), uint64(power)))
 
 
 @inner
-def word_hashes(
-    prefix: Array, powers: Array, starts: Array, ends: Array, num: int, words: Array, joined: Array, spaced: Array, sizes: Array
-) -> None:
-    """Hash of each word, and prefix hashes over words: run together, and each followed by a separator.
-
-    sizes[w] = code points of the first w words.
-    """
-    sizes[0], joined[0], spaced[0] = 0, 0, 0
+def word_hashes(prefix: Array, powers: Array, starts: Array, ends: Array, num: int, words: Array, joined: Array, sizes: Array) -> None:
+    """Hash of each word, and prefix hashes over words run together. sizes[w] = code points of the first w words."""
+    before, chars = uint64(0), int64(0)
+    sizes[0], joined[0] = chars, before
     for w in range(num):
-        size = ends[w] - starts[w]
+        size = int64(ends[w] - starts[w])
         word = stretch(prefix, powers, starts[w], ends[w])
-        words[w] = word
-        sizes[w + 1] = sizes[w] + size
-        joined[w + 1] = reduce(multiply(joined[w], powers[size]) + word)
-        spaced[w + 1] = reduce(multiply(reduce(multiply(spaced[w], powers[size]) + word), _B) + _SEPARATOR)
+        chars += size
+        before = reduce(folded_product(before, uint64(powers[size])) + word)
+        words[w], sizes[w + 1], joined[w + 1] = word, chars, before
 
 
 def _multiply_all(a: Array, b: int) -> Array:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lm.corpus.signals import characters as ch
 from lm.corpus.signals import columns as col
-from lm.corpus.signals import hashing, lines, repetition, words
+from lm.corpus.signals import hashing, lines, refinedweb, repetition, words
 from lm.corpus.signals.hashing import inner, int64
 
 Array = NDArray[Any]
@@ -40,6 +40,10 @@ class Tables(NamedTuple):
     phrase_ends: Array
     marks: Array
     mark_ends: Array
+    counted: Array
+    counted_ends: Array
+    cuts: Array
+    cut_ends: Array
 
 
 class Buffers(NamedTuple):
@@ -52,21 +56,22 @@ class Buffers(NamedTuple):
     word_ends: Array
     word_hashes: Array
     joined: Array
-    spaced: Array
     sizes: Array
+    classes: Array
+    class_counts: Array
+    longer: Array
+    longer_counts: Array
     tail: Array
     line_starts: Array
     line_ends: Array
     histogram: Array
-    line_chars: Array
-    line_flags: Array
     edit_starts: Array
     edit_ends: Array
     faults: Array
     sentences: Array
     line_sizes: Array
-    edit_chars: Array
-    edit_flags: Array
+    letters: Array
+    letter_flags: Array
     edit_prefix: Array
     edit_word_starts: Array
     edit_word_ends: Array
@@ -94,6 +99,8 @@ def tables(max_bytes: int) -> Tables:
         np.sort(hashes(words.LEXICON)),
         *code_points(lines.PHRASES),
         *code_points(lines.CITATION_MARKS),
+        *code_points(refinedweb.COUNTED),
+        *code_points(refinedweb.CUTS),
     )
 
 
@@ -106,9 +113,10 @@ def buffers(max_bytes: int) -> Buffers:
     def make(dtype: Any, length: int = size) -> Array:
         return np.zeros(length, dtype=dtype)
 
-    text = (make(narrow), make(np.uint32), make(wide), make(narrow), make(narrow))
-    word = (make(wide), make(wide), make(wide), make(narrow), make(narrow))
-    line = (make(narrow), make(narrow), make(np.int64), make(narrow), make(np.uint32), *(make(narrow) for _ in range(5)))
+    twice = 2 * size  # lines without their citation marks stand behind the text
+    text = (make(narrow, twice), make(np.uint32, twice), make(wide, twice), make(narrow), make(narrow))
+    word = (make(wide), make(wide), *(make(narrow) for _ in range(6)))
+    line = (make(narrow), make(narrow), make(np.int64), *(make(narrow) for _ in range(5)))
     edit = (make(narrow), make(np.uint32), make(wide), make(narrow), make(narrow))
     table = (make(wide, slots), make(narrow, slots), make(narrow, slots), make(narrow, slots))
     return Buffers._make([*text, *word, *line, *edit, *table])
@@ -192,52 +200,51 @@ def measure_symbols(chars: Array, num_chars: int, num_words: int, row: Array) ->
 @inner
 def cut_copy(t: Tables, b: Buffers, start: int, stop: int) -> tuple[int, int]:
     """Sentences and words of a line whose citation marks are gone: its words have to be cut anew."""
-    chars, flags = b.line_chars[start:stop], b.line_flags[start:stop]
+    chars, flags = b.chars[start:stop], b.flags[start:stop]
     hashing.prefix_hashes(chars, stop - start, b.edit_prefix)
     num = words.cut_words(chars, flags, stop - start, b.edit_word_starts, b.edit_word_ends, b.tail, b.edit_prefix, t.powers, t.lexicon)
     return lines.num_sentences(flags, b.edit_word_starts, b.edit_word_ends, int64(0), num), num
 
 
 @inner
-def judge_lines(t: Tables, b: Buffers, num_lines: int, num_words: int, row: Array) -> None:
-    """Faults, sentences and cleaned copy of each line, as C4 sees it."""
-    at, word = int64(0), int64(0)
+def judge_lines(t: Tables, b: Buffers, num_chars: int, num_lines: int, num_words: int, row: Array) -> None:
+    """Faults and sentences of each line, as C4 sees it, in the text or, where it has citation marks, in a copy without them."""
+    at, word = num_chars, int64(0)
     for line in range(num_lines):
         start, stop = lines.strip(b.flags, int64(b.line_starts[line]), int64(b.line_ends[line]))
         first = word
         while word < num_words and b.word_starts[word] < stop:
             word += 1
-        begin = at
-        at, num_marks = lines.copy_without_citations(b.chars, b.flags, start, stop, t.marks, t.mark_ends, b.line_chars, b.line_flags, at)
-        faults = lines.text_faults(b.line_chars, b.line_flags, begin, at, t.lower, t.phrases, t.phrase_ends)
-        b.edit_starts[line], b.edit_ends[line] = begin, at
+        begin, end, num_marks = start, stop, 0
+        if lines.has_bracket(b.chars, start, stop):
+            begin = at
+            at, num_marks = lines.copy_without_citations(b.chars, b.flags, start, stop, t.marks, t.mark_ends, b.chars, b.flags, at)
+            end = at
+        faults = lines.text_faults(b.chars, b.flags, begin, end, t.lower, t.phrases, t.phrase_ends)
+        b.edit_starts[line], b.edit_ends[line] = begin, end
         b.faults[line] = faults | lines.word_faults(b.flags, start, stop)
         if num_marks == 0:
             sentences, size = lines.num_sentences(b.flags, b.word_starts, b.word_ends, first, word), word - first
         else:
-            sentences, size = cut_copy(t, b, begin, at)
+            sentences, size = cut_copy(t, b, begin, end)
         b.sentences[line], b.line_sizes[line] = sentences, size
         row[col.NUM_CITATION_MARKS] += num_marks
+    hashing.go_on(b.chars, num_chars, at, b.prefix)
     lines.count_faults(b.faults, num_lines, row)
 
 
 @inner
 def measure_edits(t: Tables, b: Buffers, num_lines: int, stamp: int, row: Array) -> None:
     """The texts that C4 would leave, with and without its rule on line ends; FineWeb's ratios on the second."""
-    newline = t.flags[10]
     for strict in (True, False):
         base = col.C4_NUM_LINES if strict else col.OPEN_C4_NUM_LINES
-        fault = lines.UNTERMINATED if strict else 0
-        start, stop, num_words = lines.keep_lines(
-            b.line_chars, b.line_flags, b.edit_starts, b.edit_ends, b.faults, b.sentences, b.line_sizes, num_lines, fault, newline,
-            b.edit_chars, b.edit_flags, row, base,
+        num, num_words, num_chars, newlines = lines.keep_lines(
+            b.flags, b.edit_starts, b.edit_ends, b.faults, b.sentences, b.line_sizes, num_lines, lines.UNTERMINATED if strict else 0,
+            b.line_starts, b.line_ends, row, base,
         )  # fmt: skip
-    size = lines.copy_down(b.edit_chars, b.edit_flags, start, stop)
-    hashing.prefix_hashes(b.edit_chars, size, b.edit_prefix)
     row[col.OPEN_C4_NUM_WORDS] = num_words
-    num = lines.split_non_empty(b.edit_chars, b.edit_flags, size, b.line_starts, b.line_ends)
     lines.measure_fineweb(
-        b.edit_chars, b.edit_flags, size, num_words, b.edit_prefix, t.powers, b.line_starts, b.line_ends, num,
+        b.flags, num_chars, newlines, num_words, b.prefix, t.powers, b.line_starts, b.line_ends, num,
         b.keys, b.stamps, stamp, row, col.OPEN_C4_TERMINAL_LINE_FRACTION,
     )  # fmt: skip
 
@@ -249,25 +256,35 @@ def measure_document(t: Tables, b: Buffers, num_chars: int, stamp: int, row: Arr
         b.flags[i] = t.flags[b.chars[i]]
     hashing.prefix_hashes(b.chars, num_chars, b.prefix)
     num = words.cut_words(b.chars, b.flags, num_chars, b.word_starts, b.word_ends, b.tail, b.prefix, t.powers, t.lexicon)
-    hashing.word_hashes(b.prefix, t.powers, b.word_starts, b.word_ends, num, b.word_hashes, b.joined, b.spaced, b.sizes)
-    words.measure_words(b.flags, b.word_starts, b.word_ends, num, b.word_hashes, t.stop_words, b.keys, b.stamps, stamp, row)
+    hashing.word_hashes(b.prefix, t.powers, b.word_starts, b.word_ends, num, b.word_hashes, b.joined, b.sizes)
+    distinct = words.classify_words(b.word_hashes, num, b.keys, b.stamps, b.firsts, stamp, b.classes, b.class_counts)
+    words.measure_words(b.flags, b.word_starts, b.word_ends, num, b.word_hashes, t.stop_words, distinct, row)
     words.measure_white_space_words(b.flags, num_chars, b.histogram, row)
     measure_characters(b.chars, b.flags, num_chars, b.histogram, row)
     measure_symbols(b.chars, num_chars, num, row)
     repetition.measure_repeated_lines(
         b.chars, b.flags, num_chars, b.prefix, t.powers, b.line_starts, b.line_ends, b.keys, b.stamps, stamp + 1, row
     )
-    repetition.measure_n_grams(num_chars, num, b.joined, b.spaced, t.powers, b.sizes, b.keys, b.stamps, b.counts, b.firsts, stamp + 3, row)
-    num_lines = lines.split_non_empty(b.chars, b.flags, num_chars, b.line_starts, b.line_ends)
+    repetition.measure_top_n_grams(
+        num_chars, num, b.sizes, b.keys, b.stamps, b.firsts, stamp + 3, b.classes, b.class_counts, b.longer, b.longer_counts, row
+    )
+    repetition.measure_duplicate_n_grams(
+        b.chars, b.flags, num_chars, num, b.joined, t.powers, b.sizes, b.keys, b.stamps, b.counts, stamp + 6, b.letters, b.longer,
+        b.classes, row,
+    )  # fmt: skip
+    num_lines, newlines = lines.split_non_empty(b.chars, b.flags, num_chars, b.line_starts, b.line_ends)
     lines.measure_line_kinds(b.flags, b.line_starts, b.line_ends, num_lines, row)
     lines.measure_fineweb(
-        b.chars, b.flags, num_chars, num, b.prefix, t.powers, b.line_starts, b.line_ends, num_lines, b.keys, b.stamps, stamp + 12, row,
+        b.flags, num_chars, newlines, num, b.prefix, t.powers, b.line_starts, b.line_ends, num_lines, b.keys, b.stamps, stamp + 13, row,
         col.TERMINAL_LINE_FRACTION,
     )  # fmt: skip
     num_lines = lines.split_lines(b.chars, b.flags, num_chars, b.line_starts, b.line_ends)
     lines.measure_line_ends(b.chars, b.flags, b.line_starts, b.line_ends, num_lines, row)
-    judge_lines(t, b, num_lines, num, row)
-    measure_edits(t, b, num_lines, stamp + 13, row)
+    judge_lines(t, b, num_chars, num_lines, num, row)
+    measure_edits(t, b, num_lines, stamp + 14, row)
+    refinedweb.measure_line_rules(
+        b.chars, b.flags, num_chars, t.flags, t.lower, t.counted, t.counted_ends, t.cuts, t.cut_ends, b.letters, b.letter_flags, row
+    )
 
 
 def sources_digest(*files: str) -> int:
@@ -293,7 +310,7 @@ def compiled(function: Callable[..., Any], trial: Callable[[Callable[..., Any]],
 @cache
 def measure_kernel() -> Callable[..., Any]:
     """measure(data, offsets, first, last, tables, buffers, rows): signals of documents first..last into rows of zeros."""
-    version = sources_digest(__file__, *(str(module.__file__) for module in (ch, col, hashing, words, repetition, lines)))
+    version = sources_digest(__file__, *(str(module.__file__) for module in (ch, col, hashing, words, repetition, lines, refinedweb)))
 
     def measure(data: Array, offsets: Array, first: int, last: int, t: Tables, b: Buffers, rows: Array) -> int:
         stamp = int64(1)
@@ -312,6 +329,6 @@ def measure_kernel() -> Callable[..., Any]:
         data, offsets = np.zeros(1, dtype=np.uint8), np.zeros(2, dtype=np.int64)
         data.setflags(write=False)
         offsets.setflags(write=False)
-        return kernel(data, offsets, 0, 0, tables(1), buffers(1), np.zeros((1, 71)))
+        return kernel(data, offsets, 0, 0, tables(1), buffers(1), np.zeros((1, col.DCLM_REMOVED_WORD_FRACTION + 1)))
 
     return compiled(measure, trial)

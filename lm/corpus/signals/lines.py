@@ -7,7 +7,6 @@ here in a buffer, measured and thrown away: a recipe with these rules stays a qu
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lm.corpus.signals import characters as ch
@@ -29,6 +28,9 @@ SHORT_LINE_CHARS = 30
 LONG_WORD, UNTERMINATED, FEW_WORDS, LOREM_IPSUM, JAVASCRIPT, CURLY_BRACE, POLICY = (1 << bit for bit in range(7))
 
 _NEWLINE, _RETURN, _DOT, _ELLIPSIS, _BULLET, _HYPHEN, _STAR = (ord(c) for c in "\n\r.…•-*")
+_SMALL_L, _SMALL_O, _SMALL_J, _SMALL_A, _SMALL_T, _SMALL_E, _SMALL_P, _SMALL_R, _SMALL_C, _SMALL_U, _SMALL_S = (
+    ord(c) for c in "lojateprcus"
+)
 _QUESTION, _EXCLAMATION, _DOUBLE_QUOTE, _QUOTE, _OPEN, _CLOSE, _BRACE = (ord(c) for c in "?!\"'[]{")
 
 
@@ -84,18 +86,19 @@ def measure_line_ends(chars: Array, flags: Array, starts: Array, ends: Array, nu
 
 
 @inner
-def split_non_empty(chars: Array, flags: Array, num_chars: int, starts: Array, ends: Array) -> int:
-    """Newline-separated lines that hold more than white space, white space at their ends included."""
-    num, begin, filled = 0, 0, False
+def split_non_empty(chars: Array, flags: Array, num_chars: int, starts: Array, ends: Array) -> tuple[int, int]:
+    """Newline-separated lines that hold more than white space, white space at their ends included; their number and that of newlines."""
+    num, begin, filled, newlines = 0, 0, False, 0
     for i in range(num_chars + 1):
         if i == num_chars or chars[i] == _NEWLINE:
+            newlines += i < num_chars
             if filled:
                 starts[num], ends[num] = begin, i
                 num += 1
             begin, filled = i + 1, False
         elif not flags[i] & ch.SPACE:
             filled = True
-    return num
+    return num, newlines
 
 
 @inner
@@ -118,13 +121,11 @@ def measure_line_kinds(flags: Array, starts: Array, ends: Array, num: int, row: 
 
 @inner
 def measure_fineweb(
-    chars: Array, flags: Array, num_chars: int, num_words: int, prefix: Array, powers: Array, starts: Array, ends: Array, num: int,
+    flags: Array, num_chars: int, newlines: int, num_words: int, prefix: Array, powers: Array, starts: Array, ends: Array, num: int,
     keys: Array, stamps: Array, stamp: int, row: Array, base: int,
 ) -> None:  # fmt: skip
     """FineWeb's four ratios, written from row[base] on; `starts` and `ends` are the non-empty lines."""
-    newlines, terminal, short = 0, 0, 0
-    for i in range(num_chars):
-        newlines += chars[i] == _NEWLINE
+    terminal, short = 0, 0
     for line in range(num):
         terminal += 1 if flags[ends[line] - 1] & ch.TERMINAL else 0
         short += ends[line] - starts[line] <= SHORT_LINE_CHARS
@@ -173,6 +174,15 @@ def _citation_length(chars: Array, flags: Array, at: int, stop: int, marks: Arra
 
 
 @inner
+def has_bracket(chars: Array, start: int, stop: int) -> bool:
+    """Whether a citation mark may stand in this stretch."""
+    found = 0
+    for i in range(start, stop):  # without a way out the loop takes several code points at once
+        found |= chars[i] == _OPEN
+    return found != 0
+
+
+@inner
 def copy_without_citations(
     chars: Array, flags: Array, start: int, stop: int, marks: Array, mark_ends: Array, out: Array, out_flags: Array, at: int
 ) -> tuple[int, int]:
@@ -206,6 +216,16 @@ def word_faults(flags: Array, start: int, stop: int) -> int:
 
 
 @inner
+def _may_start_phrase(first: int, second: int) -> bool:
+    """Whether two lower-case letters open one of PHRASES."""
+    return (
+        (first == _SMALL_L and second == _SMALL_O) or (first == _SMALL_J and second == _SMALL_A)
+        or (first == _SMALL_T and second == _SMALL_E) or (first == _SMALL_P and second == _SMALL_R)
+        or (first == _SMALL_C and second == _SMALL_O) or (first == _SMALL_U and second == _SMALL_S)
+    )  # fmt: skip
+
+
+@inner
 def text_faults(chars: Array, flags: Array, start: int, stop: int, lower: Array, phrases: Array, phrase_ends: Array) -> int:
     """Faults of a line after citation marks are gone: its end, its phrases, its brackets."""
     faults = UNTERMINATED
@@ -216,7 +236,7 @@ def text_faults(chars: Array, flags: Array, start: int, stop: int, lower: Array,
     for i in range(start, stop):
         if chars[i] == _BRACE:
             faults |= CURLY_BRACE
-        if not flags[i] & ch.PHRASE_START:
+        if not flags[i] & ch.PHRASE_START or i + 1 >= stop or not _may_start_phrase(lower[chars[i]], lower[chars[i + 1]]):
             continue
         begin = 0
         for p in range(len(phrase_ends)):
@@ -257,16 +277,17 @@ def count_faults(faults: Array, num: int, row: Array) -> None:
 
 @inner
 def keep_lines(
-    chars: Array, flags: Array, starts: Array, ends: Array, faults: Array, sentences: Array, sizes: Array, num: int, dropped_for: int,
-    newline_flags: int, out: Array, out_flags: Array, row: Array, base: int,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Join the lines C4 keeps; counts go to row[base] on: lines, sentences, characters, lorem ipsum lines, curly bracket lines.
+    flags: Array, starts: Array, ends: Array, faults: Array, sentences: Array, sizes: Array, num: int, dropped_for: int,
+    out_starts: Array, out_ends: Array, row: Array, base: int,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Lines C4 keeps; counts go to row[base] on: lines, sentences, characters, lorem ipsum lines, curly bracket lines.
 
-    `dropped_for` holds UNTERMINATED or not. `sizes` are the words of each line. Returns where the joined text starts and ends in `out`,
-    and its words.
+    The text left is these lines, a newline between two, without white space around the whole. It is not written: `out_starts` and
+    `out_ends` say where its lines that hold more than white space lie. `dropped_for` holds UNTERMINATED or not; `sizes` are the words of
+    each line. Returns the number of lines written, and the words, code points and newlines of the text.
     """
-    num_words = 0
-    size = int64(0)
+    num_words, num_lines, num_filled = 0, 0, int64(0)
+    at, first_char, last_char, first_line, last_line = int64(0), int64(0), int64(0), 0, 0
     for i in range(num):
         fault = faults[i]
         if fault & (LONG_WORD | FEW_WORDS | dropped_for):
@@ -277,24 +298,20 @@ def keep_lines(
             row[base + 4] += 1
         if fault & (LOREM_IPSUM | JAVASCRIPT | CURLY_BRACE | POLICY):
             continue
-        if row[base] > 0:
-            out[size], out_flags[size] = _NEWLINE, newline_flags
-            size += 1
-        for at in range(starts[i], ends[i]):
-            out[size], out_flags[size] = chars[at], flags[at]
-            size += 1
-        row[base] += 1
+        at += num_lines > 0
+        start, stop = int64(starts[i]), int64(ends[i])
+        begin, end = strip(flags, start, stop)
+        if begin < end:
+            if num_filled == 0:
+                first_char, first_line = at + begin - start, num_lines
+            out_starts[num_filled], out_ends[num_filled] = start if num_filled else begin, stop
+            last_char, last_line, num_filled = at + end - start, num_lines, num_filled + 1
+            last_end = end
+        at += stop - start
+        num_lines += 1
         row[base + 1] += sentences[i]
         num_words += sizes[i]
-    start, stop = strip(out_flags, int64(0), size)
-    row[base + 2] = stop - start
-    return start, stop, num_words
-
-
-@inner
-def copy_down(chars: Array, flags: Array, start: int, stop: int) -> int:
-    """Move a stretch to the front of its buffers; returns its length."""
-    if start > 0:
-        for i in range(start, stop):
-            chars[i - start], flags[i - start] = chars[i], np.uint32(flags[i])
-    return stop - start
+    if num_filled > 0:
+        out_ends[num_filled - 1] = last_end
+    row[base], row[base + 2] = num_lines, last_char - first_char
+    return num_filled, num_words, last_char - first_char, last_line - first_line

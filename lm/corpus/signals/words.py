@@ -323,20 +323,24 @@ def _is_stop_word(key: int, stop_words: Array) -> int:
 
 
 @inner
-def _count_distinct(words: Array, num: int, keys: Array, stamps: Array, stamp: int) -> int:
+def classify_words(words: Array, num: int, keys: Array, stamps: Array, firsts: Array, stamp: int, classes: Array, counts: Array) -> int:
+    """classes[w] = where the word stood first; counts[w], for such a first place, how often it comes. Returns the distinct words."""
     shift = shift_for(num)
     distinct = 0
     for i in range(num):
         slot = find(keys, stamps, stamp, shift, words[i])
         if stamps[slot] != stamp:
-            keys[slot], stamps[slot] = words[i], stamp
+            keys[slot], stamps[slot], firsts[slot] = words[i], stamp, i
+            counts[i] = 0
             distinct += 1
+        classes[i] = firsts[slot]
+        counts[classes[i]] += 1
     return distinct
 
 
 @inner
 def measure_words(
-    flags: Array, starts: Array, ends: Array, num: int, words: Array, stop_words: Array, keys: Array, stamps: Array, stamp: int, row: Array
+    flags: Array, starts: Array, ends: Array, num: int, words: Array, stop_words: Array, num_distinct: int, row: Array
 ) -> None:
     """Counts and lengths of words; `words` holds the hash of each."""
     num_letters, num_alphabetic, num_plain, num_stop, seen = 0, 0, 0, 0, 0
@@ -360,7 +364,7 @@ def measure_words(
     row[col.NUM_NON_SYMBOL_WORDS] = num_plain
     row[col.MEAN_WORD_LENGTH] = num_letters / num_plain if num_plain else 0.0
     row[col.ALPHABETIC_WORD_FRACTION] = num_alphabetic / num if num else 0.0
-    row[col.DISTINCT_WORD_FRACTION] = _count_distinct(words, num, keys, stamps, stamp) / num if num else 0.0
+    row[col.DISTINCT_WORD_FRACTION] = num_distinct / num if num else 0.0
     row[col.NUM_STOP_WORDS] = num_stop
     distinct = 0
     while seen:

@@ -1,0 +1,291 @@
+"""Personal data in text: e-mail addresses, public IP addresses, phone numbers, payment cards, Chinese identity and mobile numbers.
+
+A compiled pass over the UTF-8 bytes finds the few stretches that may hold one, runs of digits and what stands around @ and ::, and only
+these are looked at closely: by form, and by checksum, date and range where the form has them. So prose costs about a nanosecond per
+byte. What has no checksum is taken only in its written forms (a + in front, brackets, groups), because a false alarm masks a number
+that the text is about; the cost is that phone numbers written as bare digits stay, Chinese mobile numbers apart.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lm.corpus.signals import Texts, kernel, utf8_buffers
+from lm.corpus.signals.hashing import inner, int64
+
+Array = NDArray[Any]
+
+MASKS = {
+    "email": "name@example.org",
+    "public_ip": "192.0.2.1",
+    "chinese_id": "000000000000000000",
+    "payment_card": "0000 0000 0000 0000",
+    "chinese_mobile": "100 0000 0000",
+    "phone": "555-0100",
+}
+"""What stands in the place of each kind: addresses reserved for examples (RFC 2606, RFC 5737), numbers that nobody has."""
+KINDS = tuple(MASKS)
+
+_AT, _COLON, _ZERO, _NINE, _PLUS, _OPEN, _DOT, _SPACE, _HYPHEN, _CLOSE, _UNDERSCORE, _PERCENT = (ord(c) for c in "@:09+(. -)_%")
+_MAX_LOCAL, _MAX_DOMAIN = 64, 255
+_MIN_DIGITS, _MIN_IP_DIGITS, _IP_DOTS, _IP_COLONS = 7, 4, 3, 7
+
+_EMAIL = re.compile(
+    rb"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*\.[A-Za-z]{2,24}"
+)
+_ALONE = rb"(?<![0-9A-Za-z.])%s(?![0-9A-Za-z])(?!\.[0-9])"
+_IPV4 = re.compile(_ALONE % rb"(?:[0-9]{1,3}\.){3}[0-9]{1,3}")
+_IPV6 = re.compile(rb"[0-9A-Fa-f:]+(?:\.[0-9.]+)?")
+_CHINESE_ID = re.compile(_ALONE % rb"[1-9][0-9]{16}[0-9Xx]")
+_CARD = re.compile(_ALONE % rb"[2-6](?:[ -]?[0-9]){12,18}")
+_CHINESE_MOBILE = re.compile(rb"(?<![0-9A-Za-z.+-])(?:(?:\+|00)86[ -]?)?1[3-9][0-9](?:[ -]?[0-9]{4}){2}(?![0-9A-Za-z])(?!\.[0-9])")
+_PHONE = re.compile(
+    rb"(?<![0-9A-Za-z.])(?:\+[1-9][0-9]{0,2}(?:[ .-]?(?:\([0-9]{1,4}\)|[0-9]{1,4})){2,6}"
+    rb"|(?:1[ .-])?\([2-9][0-9]{2}\)[ .-]?[0-9]{3}[ .-][0-9]{4}"
+    rb"|(?:1[.-])?[2-9][0-9]{2}([.-])[2-9][0-9]{2}\1[0-9]{4})(?![0-9A-Za-z])(?!\.[0-9])"
+)
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""IPv6 addresses handed out so far; outside, what looks like one is mostly source code."""
+_ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+
+
+class Span(NamedTuple):
+    """A kind, and the code points it covers."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def luhn(digits: str) -> bool:
+    """Whether the last digit is the check digit of the others. Source: ISO/IEC 7812-1."""
+    doubled = (int(d) * (1 + i % 2) for i, d in enumerate(reversed(digits)))
+    return sum(d - 9 if d > 9 else d for d in doubled) % 10 == 0
+
+
+def is_chinese_id(text: str) -> bool:
+    """Whether 18 characters hold a date of birth and end in their check character. Source: GB 11643-1999."""
+    try:
+        born = date(int(text[6:10]), int(text[10:12]), int(text[12:14]))
+    except ValueError:
+        return False
+    check = "10X98765432"[sum(int(d) * w for d, w in zip(text[:17], _ID_WEIGHTS, strict=True)) % 11]
+    return 1900 <= born.year < 2100 and text[17].upper() == check
+
+
+def _is_card(text: str) -> bool:
+    digits = re.sub("[ -]", "", text)
+    return luhn(digits) and len(set(digits)) > 1 and len(set(re.findall("[ -]", text))) < 2
+
+
+def _is_public(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return address.is_global and (address.version == 4 or address in _UNICAST)
+
+
+def _is_phone(text: str) -> bool:
+    return 8 <= sum(c.isdigit() for c in text) <= 15
+
+
+def _anything(_text: str) -> bool:
+    return True
+
+
+_Check = tuple[str, re.Pattern[bytes], Callable[[str], bool]]
+_CHECKS: tuple[_Check, ...] = (
+    ("email", _EMAIL, _anything),
+    ("public_ip", _IPV4, _is_public),
+    ("chinese_id", _CHINESE_ID, is_chinese_id),
+    ("payment_card", _CARD, _is_card),
+    ("chinese_mobile", _CHINESE_MOBILE, _anything),
+    ("phone", _PHONE, _is_phone),
+)
+
+
+@inner
+def _is_digit(b: int) -> bool:
+    return _ZERO <= b <= _NINE
+
+
+@inner
+def _is_name(b: int) -> bool:
+    letter = b | 32
+    return _is_digit(b) or 97 <= letter <= 122 or b in (_DOT, _HYPHEN)
+
+
+@inner
+def _is_hex(b: int) -> bool:
+    return _is_digit(b) or 97 <= b | 32 <= 102
+
+
+@inner
+def _around_at(data: Array, start: int, stop: int, at: int) -> tuple[int, int]:
+    left, right = at, at + 1
+    while left > start and at - left < _MAX_LOCAL:
+        b = data[left - 1]
+        if not (_is_name(b) or b in (_PLUS, _UNDERSCORE, _PERCENT)):
+            break
+        left -= 1
+    while right < stop and right - at < _MAX_DOMAIN and _is_name(data[right]):
+        right += 1
+    return left, right
+
+
+@inner
+def _around_colon(data: Array, start: int, stop: int, at: int) -> tuple[int, int, bool]:
+    """The run of hexadecimal digits and colons around a colon, and whether it may be an address."""
+    left, right, colons, double = at, at, 0, False
+    while left > start and (_is_hex(data[left - 1]) or data[left - 1] == _COLON):
+        left -= 1
+    while right < stop and (_is_hex(data[right]) or data[right] == _COLON or data[right] == _DOT):
+        right += 1
+    for i in range(left, right):
+        colons += data[i] == _COLON
+        double = double or (i + 1 < right and data[i] == _COLON and data[i + 1] == _COLON)
+    return left, right, right - left <= 45 and (colons == _IP_COLONS or (double and colons > 1 and right - left > 3))
+
+
+@inner
+def _run_of_digits(data: Array, start: int, stop: int, at: int) -> tuple[int, int, bool]:
+    """Digits with at most two marks between two of them, from a digit on, and whether they may be a number of a person."""
+    left, right, digits, dots = at, at, 0, 0
+    while left > start and at - left < 2 and (data[left - 1] == _PLUS or data[left - 1] == _OPEN):
+        left -= 1
+    last, i = at, at
+    while i < stop and i - last <= 3:
+        b = data[i]
+        if _is_digit(b):
+            digits += 1
+            last = i
+        elif b == _DOT:
+            dots += 1
+        elif b not in (_SPACE, _HYPHEN, _OPEN, _CLOSE):
+            break
+        i += 1
+    right = last + 1
+    if right < stop and data[right] | 32 == 120:
+        right += 1
+    return left, right, digits >= _MIN_DIGITS or (digits >= _MIN_IP_DIGITS and dots >= _IP_DOTS)
+
+
+@inner
+def scan(data: Array, start: int, stop: int, out: Array, max_rows: int) -> int:
+    """Stretches to look at closely, as rows of first byte, byte after and first code point; returns how many there are."""
+    num, chars, i = int64(0), int64(0), start
+    while i < stop:
+        b = data[i]
+        left, right, found, step = i, i, False, int64(1)
+        if b == _AT:
+            left, right = _around_at(data, start, stop, i)
+            found = left < i and right > i + 3
+        elif b == _COLON and i + 1 < stop and (data[i + 1] == _COLON or _is_hex(data[i + 1])):
+            left, right, found = _around_colon(data, start, stop, i)
+            step = max(step, right - i)
+        elif _is_digit(b):
+            left, right, found = _run_of_digits(data, start, stop, i)
+            step = max(step, right - i)
+        if found:
+            if num < max_rows:
+                out[num, 0], out[num, 1], out[num, 2] = left, right, chars - (i - left)
+            num += 1
+        chars += step if step > 1 else (1 if b & 0xC0 != 0x80 else 0)
+        i += step
+    return num
+
+
+@cache
+def _scan_kernel() -> Any:
+    """scan(data, start, stop, out, max_rows), compiled for callers in Python."""
+    version = kernel.sources_digest(__file__)
+
+    def run(data: Array, start: int, stop: int, out: Array, max_rows: int) -> int:
+        return scan(data, start, stop, out, max_rows) if version else 0
+
+    def trial(compiled: Any) -> object:
+        data = np.zeros(1, dtype=np.uint8)
+        data.setflags(write=False)
+        return compiled(data, 0, 0, np.zeros((1, 3), dtype=np.int64), 1)
+
+    return kernel.compiled(run, trial)
+
+
+def _candidates(data: Array, start: int, stop: int, rows: Array) -> tuple[Array, Array]:
+    run = _scan_kernel()
+    num = run(data, start, stop, rows, len(rows))
+    if num > len(rows):
+        rows = np.zeros((2 * num, 3), dtype=np.int64)
+        num = run(data, start, stop, rows, len(rows))
+    return rows[:num], rows
+
+
+def _look_closely(data: Array, start: int, stop: int, first: int, last: int, first_char: int) -> Iterator[Span]:
+    """Personal data in one candidate; of two that overlap the first in the order of `KINDS`."""
+    begin = max(start, first - 1)
+    piece = data[begin : min(stop, last + 2)].tobytes()
+    taken: list[tuple[int, int]] = []
+    if b"::" in piece or piece.count(b":") >= _IP_COLONS:
+        checks: list[_Check] = [("public_ip", _IPV6, _is_public)]
+    elif b"@" in piece:
+        checks = [check for check in _CHECKS if check[0] == "email"]
+    else:
+        checks = [check for check in _CHECKS if check[0] != "email"]
+    for kind, pattern, holds in checks:
+        for match in pattern.finditer(piece):
+            left, right = match.span()
+            if all(right <= a or left >= b for a, b in taken) and holds(match[0].decode()):
+                taken.append((left, right))
+                yield Span(kind, first_char + begin + left - first, first_char + begin + right - first)
+
+
+def find(texts: Texts) -> list[list[Span]]:
+    """Personal data of each text, in the order of the text, without overlaps."""
+    data, offsets = utf8_buffers(texts)
+    rows = np.zeros((64, 3), dtype=np.int64)
+    found = []
+    for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        candidates, rows = _candidates(data, start, stop, rows)
+        spans = [span for row in candidates.tolist() for span in _look_closely(data, start, stop, *row)]
+        found.append(_without_overlaps(spans))
+    return found
+
+
+def _without_overlaps(spans: list[Span]) -> list[Span]:
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda s: (s.start, -s.end)):
+        if not kept or span.start >= kept[-1].end:
+            kept.append(span)
+    return kept
+
+
+def span_table(ids: Sequence[str], texts: Texts) -> pa.Table:
+    """Rows of the table `pii_spans`: id, kind, start_char, end_char."""
+    rows = [(id, *span) for id, spans in zip(ids, find(texts), strict=True) for span in spans]
+    ids_, kinds, starts, ends = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return pa.table(
+        {
+            "id": pa.array(ids_, pa.string()),
+            "kind": pa.array(kinds, pa.string()),
+            "start_char": pa.array(starts, pa.int64()),
+            "end_char": pa.array(ends, pa.int64()),
+        }
+    )
+
+
+def mask(text: str, kinds: Sequence[str] = KINDS) -> str:
+    """The text with personal data of these kinds replaced by `MASKS`."""
+    out, at = [], 0
+    for span in find(pa.array([text]))[0]:
+        if span.kind in kinds:
+            out += [text[at : span.start], MASKS[span.kind]]
+            at = span.end
+    return "".join(out) + text[at:]

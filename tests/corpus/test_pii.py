@@ -1,0 +1,91 @@
+"""Personal data: what is found, what is not, and what stands in its place."""
+
+from itertools import pairwise
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm.corpus import pii, variants
+
+FOUND = [
+    ("email", "a.b+c@ex-ample.co.uk"),
+    ("public_ip", "8.8.8.8"),
+    ("public_ip", "2001:4860:4860::8888"),
+    ("payment_card", "4111 1111 1111 1111"),
+    ("payment_card", "378282246310005"),
+    ("chinese_id", "11010519491231002X"),
+    ("chinese_mobile", "13812345678"),
+    ("chinese_mobile", "+86 139-1234-5678"),
+    ("phone", "(415) 555-2671"),
+    ("phone", "415-555-2671"),
+    ("phone", "+49 (0) 30 1234567"),
+]
+
+NOT_FOUND = [
+    "192.168.1.1",
+    "127.0.0.1",
+    "1.2.3.4.5",
+    "256.1.1.1",
+    "4111 1111 1111 1112",
+    "110105194912310021",
+    "110105194913310022",
+    "12:30:45",
+    "d::D",
+    "2020-01-02 10:11",
+    "1,234,567.89",
+    "23812345678",
+    "@handle",
+    "a@b",
+    "x13812345678",
+    "1.234.567",
+]
+
+
+def kinds(text: str) -> list[tuple[str, str]]:
+    return [(span.kind, text[span.start : span.end]) for span in pii.find(pa.array([text]))[0]]
+
+
+@pytest.mark.parametrize(("kind", "value"), FOUND)
+@pytest.mark.parametrize("around", ["{}", "电话：{}。", "é ({}), then", "see {}\nnext"])
+def test_what_is_personal_is_found_wherever_it_stands(kind: str, value: str, around: str) -> None:
+    assert kinds(around.format(value)) == [(kind, value)]
+
+
+@pytest.mark.parametrize("value", NOT_FOUND)
+def test_what_only_looks_personal_is_left(value: str) -> None:
+    assert kinds(f"see {value} there") == []
+
+
+def test_masking_leaves_nothing_to_mask() -> None:
+    text = "; ".join(value for _, value in FOUND)
+    masked = pii.mask(text)
+    assert masked == "; ".join(pii.MASKS[kind] for kind, _ in FOUND)
+    assert pii.mask(masked) == masked
+    assert pii.mask(text, ("email",)).startswith("name@example.org; 8.8.8.8; ")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from([*"0123456789", *"@.:+-() xX\né好", "138", "a@b.org", "8.8.8.8", "::1", "4111"]), max_size=60).map("".join))
+def test_spans_lie_in_order_inside_any_text(text: str) -> None:
+    spans = pii.find(pa.array(["x", text]))[1]
+    assert all(0 <= s.start < s.end <= len(text) for s in spans)
+    assert all(a.end <= b.start for a, b in pairwise(spans))
+    assert pii.find(pa.array([text, "x"]))[0] == spans
+
+
+def test_rows_are_those_of_the_table() -> None:
+    rows = pii.span_table(["a", "b"], pa.array(["mail x@y.org", "nothing"]))
+    assert rows.to_pylist() == [{"id": "a", "kind": "email", "start_char": 5, "end_char": 12}]
+
+
+def test_a_variant_is_stored_for_changed_texts_only() -> None:
+    rows = variants.variant_table(
+        ["a", "b"], ["too short\nbut this line stays. x@y.org", "this line stays."], ["open_c4_lines", "mask_pii"]
+    )
+    assert rows.to_pylist() == [
+        {"id": "a", "variant": "open_c4_lines+mask_pii", "text": "but this line stays. name@example.org", "num_removed_bytes": 1}
+    ]
+    with pytest.raises(ValueError, match="an edit must be one of c4_lines"):
+        variants.edit("x", ["no_such_edit"])
