@@ -188,14 +188,20 @@ def tokens_flow(settings: TokensSettings = TokensSettings()) -> list[StageResult
             return [_counted(encode_texts(p.work, p.unit, settings), progress, number, len(todo)) for number, p in enumerate(todo)]
 
         encoded = settle(lake, plan(lake, settings), produce)
-        publish_markdown("tokens", markdown_table(lake.query(FERTILITY)), "Tokens by host")
+        lake.create_view("fertility", FERTILITY, "Tokens per byte of text, by vocabulary, language and source (the crawl).")
+        publish_markdown("tokens", markdown_table(lake.query("FROM fertility ORDER BY num_tokens DESC LIMIT 20")), "Fertility")
         return [made, drawn, encoded]
 
 
 FERTILITY = """
-    SELECT host, count(*) AS documents, sum(num_tokens)::BIGINT AS tokens, sum(num_bytes) / sum(num_tokens) AS bytes_per_token
-    FROM tokens GROUP BY host ORDER BY tokens DESC LIMIT 20
+    SELECT tokenizer_id, language, source, count(DISTINCT tokens.id) AS num_documents,
+        sum(tokens.num_bytes)::BIGINT AS num_bytes, (sum(num_tokens) - count(*))::BIGINT AS num_tokens,
+        (sum(num_tokens) - count(*)) / nullif(sum(tokens.num_bytes), 0) AS tokens_per_byte
+    FROM tokens
+    JOIN (SELECT id, min(crawl) AS source, arg_min(language, (crawl, capture_id)) AS language FROM documents GROUP BY id) USING (id)
+    GROUP BY tokenizer_id, language, source
 """
+"""Every text once, under the first crawl by name that holds it; end-of-document tokens, one per part, are not of the text."""
 
 
 def _counted(output: Output, progress: Callable[[int, int], None], number: int, total: int) -> Output:
