@@ -1,7 +1,7 @@
 """recipe: thresholds over stored signals become views that say, for every text, whether it stays and why not.
 
-Nothing is recomputed from text: a new recipe or a changed threshold costs a query. What each rule removes is counted, and a rule
-that removes nothing or everything raises an alarm.
+Nothing is recomputed from text: a new recipe or a changed threshold costs a query. What each rule removes is counted, and a rule that
+removes nothing or everything raises an alarm.
 """
 
 import time
@@ -22,14 +22,16 @@ COUNTS = """
     SELECT recipe, rule, num_failing, num_removed, num_removed_bytes, alarm FROM recipe_counts WHERE list_contains(?, recipe)
     ORDER BY recipe, num_removed DESC, rule
 """
+LOSSES = "SELECT recipe, kind, source, share FROM source_losses WHERE alarm AND list_contains(?, recipe) ORDER BY ALL LIMIT 20"
 ALARMS = "SELECT recipe, rule, alarm FROM recipe_counts WHERE alarm IS NOT NULL AND list_contains(?, recipe) ORDER BY ALL"
 
 
 def plan(lake: Lake, settings: RecipeSettings) -> Plan[Recipe]:
     """One unit per recipe."""
     loaded = [recipes.load(name) for name in settings.recipes]
-    inputs = {**stage_keys(lake, "signals"), **stage_keys(lake, "near_duplicates")}
-    code = code_of("lm.corpus.recipes", "lm.corpus.near_duplicates")
+    stages = ("signals", "near_duplicates", "document_keys", "contamination")
+    inputs = {slot: key for stage in stages for slot, key in stage_keys(lake, stage).items()}
+    code = code_of("lm.corpus.recipes")
     return Plan(
         "recipe",
         [
@@ -48,8 +50,11 @@ def apply(work: Work, recipe: Recipe) -> Output:
         with lake.connection() as connection:
             connection.register("removals_to_count", removals)
             counts = connection.execute(recipe.counts_sql("removals_to_count")).to_arrow_table()
+            losses = connection.execute(recipe.losses_sql("removals_to_count")).to_arrow_table()
     definition = {"recipe": [recipe.name], "definition": [recipe.definition], "recipe_digest": [recipe.digest]}
     tables = {"recipes": pa.table(definition), "duplicate_removals": removals, "recipe_counts": counts}
+    if losses.num_rows:
+        tables["source_losses"] = losses
     return Output(work=work, tables=tables, seconds=time.monotonic() - started)
 
 
@@ -79,6 +84,8 @@ def _warn(lake: Lake, result: StageResult, names: list[str]) -> None:
         for recipe, rule, alarm in lake.rows(ALARMS, [names]):
             if alarm == "removes_everything":
                 LOG.warning("  ALARM: rule %s of recipe %s removes everything", rule, recipe)
+        for recipe, kind, source, share in lake.rows(LOSSES, [names]):
+            LOG.warning("  ALARM: recipe %s takes %.0f%% of %s %s as duplicates", recipe, 100 * share, kind, source)
         if silent:
             LOG.info("  %d rules removed nothing; recipe_counts names them", len(silent))
     publish_markdown("recipe", markdown_table(lake.query(COUNTS, [names])), "What each rule removes")

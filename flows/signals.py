@@ -1,19 +1,18 @@
 """signals: raw values and MinHash band keys for every distinct text, then the verified near-duplicate pairs.
 
-Each distinct text is scored once, in the shard that brought it first. Near-duplicates are incremental: new texts are compared with
-each other and with the stored band keys of all earlier ones, and the result equals doing all at once.
+Each distinct text is scored once, in the shard that brought it first. Near-duplicates are incremental: new texts are compared with each
+other and with the stored band keys of all earlier ones, and the result equals doing all at once.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.common import (
-    LOG,
     Plan,
     Planned,
     StageResult,
@@ -25,16 +24,18 @@ from flows.common import (
     require,
     settle,
     stage_keys,
-    works_of,
 )
+from flows.near_duplicates import compare_all, key_all, plan_keys, plan_pairs
 from flows.progress import Progress
 from flows.settings import SignalsSettings
-from lm.corpus import minhash, near_duplicates
+from lm.corpus import minhash
 from lm.corpus import signals as signal_kernels
 from storage.digest import digest
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import output_dir
+
+__all__ = ["measure", "plan", "plan_keys", "plan_pairs", "signals_flow"]
 
 UNSCORED = """
     SELECT id, min(text) AS text FROM documents
@@ -42,19 +43,6 @@ UNSCORED = """
     GROUP BY id ORDER BY id
 """
 """Texts of one documents output that no output which stays has scored."""
-
-
-BANDS = "SELECT id, bands FROM signatures WHERE method = ? AND {which} list_contains(?, produced_by) ORDER BY id"
-TEXTS = "SELECT id, min(text) AS text FROM documents SEMI JOIN wanted USING (id) GROUP BY id ORDER BY id"
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What is compared: the signals outputs that are new to this preset, with each other and with all others."""
-
-    preset: str
-    min_jaccard: float
-    fresh: tuple[str, ...]
 
 
 def plan(lake: Lake, settings: SignalsSettings) -> Plan[str]:
@@ -103,53 +91,6 @@ def measure(work: Work, documents_key: str, staying: list[str], taken: set[str],
     return Output(work=work, files=files, seconds=time.monotonic() - started)
 
 
-def plan_pairs(lake: Lake, settings: SignalsSettings) -> Plan[Comparison]:
-    """Comparisons done so far with this code, and per preset at most one to do: the signals outputs that none of them covers."""
-    code = dict(code_of("lm.corpus.near_duplicates", "lm.corpus.minhash"))
-    keys, works = stage_keys(lake, "signals"), works_of(lake, "near_duplicates")
-    units = [unit for preset in settings.minhash_presets for unit in _comparisons(preset, settings.min_jaccard, code, keys, works)]
-    return Plan("near_duplicates", units, owns=every_slot)
-
-
-def _comparisons(
-    preset: str, min_jaccard: float, code: dict[str, str], keys: dict[str, str], works: Sequence[Work]
-) -> list[Planned[Comparison]]:
-    parameters = {"preset": preset, "min_jaccard": min_jaccard}
-    done = [work for work in works if work.parameters == parameters and work.code == code]
-    covered = {key for work in done for key in work.inputs.values()}
-    fresh = {slot: key for slot, key in keys.items() if key not in covered}
-    units = [Planned(work, Comparison(preset, min_jaccard, ())) for work in done]
-    if fresh:
-        slot = f"{preset}/{digest(*sorted(fresh.values()))[:16]}"
-        work = Work(stage="near_duplicates", slot=slot, parameters=parameters, code=code, inputs=fresh)
-        units.append(Planned(work, Comparison(preset, min_jaccard, tuple(sorted(fresh.values())))))
-    return units
-
-
-@task(name="compare", cache_policy=NO_CACHE, persist_result=False, task_run_name="compare {work.slot}")
-def compare(work: Work, asked: Comparison) -> Output:
-    """Verified pairs in which at least one text is new."""
-    started = time.monotonic()
-    with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
-        new, old = (lake.query(BANDS.format(which=which), [asked.preset, list(asked.fresh)]) for which in ("", "NOT"))
-        proposed = near_duplicates.propose(new, old if old.num_rows else None)
-        ids = pa.table({"id": pa.array(sorted({*column(proposed, "id_a"), *column(proposed, "id_b")}), pa.string())})
-        pairs = near_duplicates.verify(proposed, _texts(lake, ids), asked.preset, min_jaccard=asked.min_jaccard)
-        files = {"near_duplicates": [out.write("near_duplicates", pairs)]}
-    counts = [f"{count:,}" for count in (new.num_rows, proposed.num_rows, pairs.num_rows)]
-    LOG.info("  %s: compared %s new texts, %s pairs proposed, %s verified", asked.preset, *counts)
-    return Output(work=work, files=files, seconds=time.monotonic() - started)
-
-
-def _texts(lake: Lake, ids: pa.Table) -> pa.Table:
-    with lake.connection() as connection:
-        connection.register("wanted", ids)
-        try:
-            return connection.execute(TEXTS).to_arrow_table()
-        finally:
-            connection.unregister("wanted")
-
-
 @flow(name="signals")
 def signals_flow(settings: SignalsSettings = SignalsSettings()) -> list[StageResult]:
     """Measure every text that has not been measured, and find its near-duplicates."""
@@ -165,9 +106,9 @@ def signals_flow(settings: SignalsSettings = SignalsSettings()) -> list[StageRes
             return [_counted(measure(p.work, p.unit, staying, taken, settings), progress, n, len(todo)) for n, p in enumerate(todo)]
 
         measured = settle(lake, planned, produce)
-        compared = settle(lake, plan_pairs(lake, settings), lambda todo: [compare(p.work, p.unit) for p in todo])
-        publish_markdown("signals", f"{measured}\n\n{compared}", "Texts measured and compared")
-        return [measured, compared]
+        results = [measured, compare_all(lake, settings), key_all(lake, settings)]
+        publish_markdown("signals", "\n\n".join(map(str, results)), "Texts measured and compared")
+        return results
 
 
 def _counted(output: Output, progress: Progress, number: int, total: int) -> Output:

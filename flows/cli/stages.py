@@ -90,7 +90,7 @@ def _run(stage: Stage, settings: all_settings.StageSettings, why: bool) -> None:
 def _plans(stage: Stage, lake: "Lake", settings: Any) -> "list[Plan[Any]]":
     """What the stage would do, for stages that know before they start; the last plan of tokens and signals needs those before it."""
     module = import_module(f"flows.{stage.module}")
-    names = ("plan_tokenizer", "plan_validation", "plan", "plan_pairs", "plan_verdict")
+    names = ("plan_tokenizer", "plan_validation", "plan", "plan_pairs", "plan_keys", "plan_verdict")
     return [getattr(module, name)(lake, settings) for name in names if hasattr(module, name)]
 
 

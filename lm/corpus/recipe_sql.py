@@ -1,8 +1,8 @@
 """A recipe as SQL over the lake's tables `documents`, `signals`, `signatures`, `near_duplicates` and `duplicate_removals`.
 
 Names come from the recipe's validation and are quoted all the same; texts are literals with their quotes doubled. Table names are
-unqualified, so a query reads whatever lake the connection has as its default. A similarity is compared as the FLOAT it is stored
-as: 0.7 stored is less than the DOUBLE 0.7.
+unqualified, so a query reads whatever lake the connection has as its default. A similarity is compared as the FLOAT it is stored as: 0.7
+stored is less than the DOUBLE 0.7.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lm.corpus.recipes import Recipe, Rule
 
+MIN_SOURCE_DOCUMENTS = 20
+"""A crawl or host with fewer documents raises no alarm: one duplicate would."""
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -41,6 +43,8 @@ def _conditions(recipe: Recipe) -> list[tuple[str, str]]:
         holds = f"d.language IN ({codes}) AND d.language_score > CAST({recipe.language.min_score!r} AS FLOAT)"
         found.append(("language", f"NOT coalesce({holds}, false)"))
     found += [(rule.name, f"s.id IS NOT NULL AND NOT {_rule_holds(rule)}") for rule in recipe.rules]
+    if recipe.contamination in ("document", "paragraph"):
+        found.append(("contaminated", "k.id IS NOT NULL"))
     if recipe.presets:
         found.append(("not_compared", "c.id IS NULL"))
     return found
@@ -54,6 +58,10 @@ def _source(recipe: Recipe) -> str:
     ]
     if recipe.rules:
         lines.append("LEFT JOIN signals AS s ON s.id = d.id")
+    if recipe.contamination == "document":
+        lines.append("LEFT JOIN (SELECT DISTINCT id FROM contamination WHERE contaminated) AS k ON k.id = d.id")
+    elif recipe.contamination == "paragraph":  # goes only if nothing is left of it
+        lines.append("LEFT JOIN (SELECT DISTINCT id FROM text_variants WHERE variant = 'decontaminated' AND text = '') AS k ON k.id = d.id")
     for preset in recipe.presets:
         lines.append(f"LEFT JOIN (SELECT DISTINCT id FROM signatures WHERE method = {literal(preset)}) AS c ON c.id = d.id")
     return "\n".join(lines)
@@ -66,27 +74,88 @@ def rules_sql(recipe: Recipe) -> str:
     return f"SELECT d.id, d.num_bytes, d.host, {reason} AS reason\nFROM {_source(recipe)}"
 
 
+_KEYS = {"url": "canonical_url", "content": "content_key"}
+
+
 def pairs_sql(recipe: Recipe) -> str:
-    """SELECT id_a, id_b, jaccard: the pairs that the policy decides on, among documents that pass the rules; none without a policy."""
-    if not recipe.presets:
-        return "SELECT id_a, id_b, jaccard FROM near_duplicates WHERE false"
-    return f"""WITH passing AS (SELECT id FROM ({rules_sql(recipe)}) WHERE reason IS NULL)
-SELECT id_a, id_b, max(jaccard) AS jaccard FROM near_duplicates
-WHERE method = {literal(recipe.dedup.preset)} AND jaccard >= CAST({recipe.dedup.threshold!r} AS FLOAT)
-  AND id_a IN (SELECT id FROM passing) AND id_b IN (SELECT id FROM passing)
-GROUP BY id_a, id_b ORDER BY id_a, id_b"""
+    """SELECT id_a, id_b, jaccard, score_a, score_b: the pairs that the policy decides on, among documents that pass the rules.
+
+    Documents with one key (an address, a content) are paired with the first of them, with a similarity of 1. In a scope, only documents
+    that share a crawl or a host make a pair.
+    """
+    dedup = recipe.dedup
+    if not dedup.has_pairs:
+        return (
+            "SELECT id_a, id_b, jaccard, CAST(NULL AS DOUBLE) AS score_a, CAST(NULL AS DOUBLE) AS score_b FROM near_duplicates WHERE false"
+        )
+    scope = {"all": "''"}.get(dedup.scope, dedup.scope)
+    found = [_keyed(_KEYS[way], scope) for way in dedup.also]
+    if recipe.presets:
+        shared = "" if dedup.scope == "all" else _shared(scope)
+        found.append(f"""SELECT id_a, id_b, jaccard FROM near_duplicates
+WHERE method = {literal(dedup.preset)} AND jaccard >= CAST({dedup.threshold!r} AS FLOAT)
+  AND id_a IN (SELECT id FROM passing) AND id_b IN (SELECT id FROM passing){shared}""")
+    score = f's."{dedup.signal}"' if dedup.signal else "NULL"
+    scores = f"SELECT id, CAST({score} AS DOUBLE) AS score FROM passing" + (" LEFT JOIN signals AS s USING (id)" if dedup.signal else "")
+    return f"""WITH passing AS (SELECT id FROM ({rules_sql(recipe)}) WHERE reason IS NULL),
+scores AS ({scores}),
+pairs AS (
+{" UNION ALL ".join(found)})
+SELECT p.id_a, p.id_b, max(p.jaccard) AS jaccard, any_value(a.score) AS score_a, any_value(b.score) AS score_b
+FROM pairs AS p JOIN scores AS a ON a.id = p.id_a JOIN scores AS b ON b.id = p.id_b
+GROUP BY p.id_a, p.id_b ORDER BY p.id_a, p.id_b"""
+
+
+def _shared(scope: str) -> str:
+    return f""" AND EXISTS (
+    SELECT 1 FROM documents AS x JOIN documents AS y ON x.{scope} = y.{scope} WHERE x.id = id_a AND y.id = id_b)"""
+
+
+def _keyed(key: str, scope: str) -> str:
+    """Pairs of the first of all passing documents with one key, in one scope, with each of the others."""
+    return f"""SELECT DISTINCT least(first, id) AS id_a, greatest(first, id) AS id_b, CAST(1 AS FLOAT) AS jaccard FROM (
+  SELECT k.id, first_value(k.id) OVER (PARTITION BY k.{key}, {scope} ORDER BY s.score DESC NULLS LAST, k.id) AS first
+  FROM document_keys AS k JOIN scores AS s USING (id)) WHERE first <> id"""
 
 
 def view_sql(recipe: Recipe, removals: str) -> str:
     """SELECT id, kept, reason, num_bytes, host: one row per distinct text."""
-    if not recipe.presets:
+    if not recipe.dedup.has_pairs:
         return f"SELECT id, reason IS NULL AS kept, reason, num_bytes, host FROM ({rules_sql(recipe)})"
+    if recipe.dedup.keep == "duplicated":
+        removed = f"SELECT id_a AS id FROM ({pairs_sql(recipe)}) UNION SELECT id_b FROM ({pairs_sql(recipe)})"
+        reason = "CASE WHEN r.id IS NULL THEN 'not_duplicated' END"
+    else:
+        removed = f"SELECT id FROM {_relation(removals)} WHERE recipe = {literal(recipe.name)}"
+        reason = "CASE WHEN r.id IS NOT NULL THEN 'near_duplicate' END"
     return f"""WITH judged AS ({rules_sql(recipe)}),
-removed AS (SELECT id FROM {_relation(removals)} WHERE recipe = {literal(recipe.name)}),
+removed AS ({removed}),
 decided AS (
-  SELECT j.id, coalesce(j.reason, CASE WHEN r.id IS NOT NULL THEN 'near_duplicate' END) AS reason, j.num_bytes, j.host
+  SELECT j.id, coalesce(j.reason, {reason}) AS reason, j.num_bytes, j.host
   FROM judged AS j LEFT JOIN removed AS r ON r.id = j.id)
 SELECT id, reason IS NULL AS kept, reason, num_bytes, host FROM decided"""
+
+
+def losses_sql(recipe: Recipe, removals: str) -> str:
+    """SELECT of the columns of `source_losses`: what the policy takes from each crawl and host, of what passes the rules."""
+    if not recipe.dedup.has_pairs:
+        return "SELECT NULL AS recipe WHERE false"
+    return f"""WITH decided AS ({view_sql(recipe, removals)}),
+sources AS (
+  SELECT DISTINCT id, 'crawl' AS kind, crawl AS source FROM documents UNION ALL SELECT DISTINCT id, 'host', host FROM documents),
+counted AS (
+  SELECT kind, source, count(*) FILTER (reason IS NULL OR reason IN ('near_duplicate', 'not_duplicated')) AS num_documents,
+    count(*) FILTER (reason IN ('near_duplicate', 'not_duplicated')) AS num_removed
+  FROM decided JOIN sources USING (id) GROUP BY kind, source)
+SELECT {literal(recipe.name)} AS recipe, kind, source, num_documents, num_removed, CAST(num_removed / num_documents AS FLOAT) AS share,
+  num_documents >= {MIN_SOURCE_DOCUMENTS} AND num_removed > {recipe.dedup.alarm_share!r} * num_documents AS alarm
+FROM counted WHERE num_documents > 0 ORDER BY kind, source"""
+
+
+def _policy_reason(recipe: Recipe) -> list[str]:
+    if not recipe.dedup.has_pairs:
+        return []
+    return ["not_duplicated" if recipe.dedup.keep == "duplicated" else "near_duplicate"]
 
 
 def counts_sql(recipe: Recipe, removals: str) -> str:
@@ -97,7 +166,7 @@ def counts_sql(recipe: Recipe, removals: str) -> str:
     rule fails no text or every text, and at `kept` if nothing is left.
     """
     conditions = [*_conditions(recipe)]
-    order = ["all", "exact_duplicate", *(reason for reason, _ in conditions), *(["near_duplicate"] if recipe.presets else []), "kept"]
+    order = ["all", "exact_duplicate", *(reason for reason, _ in conditions), *_policy_reason(recipe), "kept"]
     rows = ", ".join(f"({position}, {literal(rule)})" for position, rule in enumerate(order))
     failing = ", ".join(f"CASE WHEN {condition} THEN {literal(reason)} END" for reason, condition in conditions)
     alarmed = ", ".join(literal(name) for name in order if name not in ("all", "exact_duplicate", "not_measured", "not_compared", "kept"))
@@ -105,7 +174,7 @@ def counts_sql(recipe: Recipe, removals: str) -> str:
 failing AS (
   SELECT reason, count(*) AS num FROM (
     SELECT unnest(CAST([{failing}] AS VARCHAR[])) AS reason FROM {_source(recipe)}
-    UNION ALL SELECT 'near_duplicate' FROM decided WHERE reason = 'near_duplicate')
+    UNION ALL SELECT reason FROM decided WHERE reason IN ('near_duplicate', 'not_duplicated'))
   WHERE reason IS NOT NULL GROUP BY reason),
 texts AS (SELECT count(*) AS num, coalesce(sum(num_bytes), 0) AS bytes FROM decided),
 everything AS (SELECT count(*) AS num, coalesce(sum(num_bytes), 0) AS bytes FROM documents),

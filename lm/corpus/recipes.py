@@ -1,12 +1,12 @@
 """Recipes: which documents stay, as thresholds over stored signals plus a policy for duplicates.
 
 A recipe is data, a TOML file beside this module or anywhere else. It is compiled to SQL over the lake, so trying other thresholds costs a
-query and no pass over the text. A rule states what must hold for a document to stay, and the first rule that fails is the reason
-why it goes; what was never measured or compared does not pass unseen but goes as `not_measured` or `not_compared`.
+query and no pass over the text. A rule states what must hold for a document to stay, and the first rule that fails is the reason why it
+goes; what was never measured or compared does not pass unseen but goes as `not_measured` or `not_compared`.
 
 FineWeb's own rules run on text that C4's line rules have shortened. That text is not stored: the signals named `open_c4_*` were measured
-on it, so the recipe judges a page as FineWeb does, while the document that stays is the whole page. A variant with edited text is
-another thing than a recipe.
+on it, so the recipe judges a page as FineWeb does, while the document that stays is the whole page. A variant with edited text is another
+thing than a recipe.
 
 Duplicates are removed among the documents that pass the rules: equal texts share one id and count once, similar ones go by
 `near_duplicates.resolve`. Its outcome is a table (`duplicate_removals`), because going through documents in order is no SQL.
@@ -23,14 +23,29 @@ from typing import Any
 
 import pyarrow as pa
 
-from lm.corpus import near_duplicates, recipe_sql
+from lm.corpus import recipe_sql
 from lm.corpus.minhash import PRESETS
+from lm.corpus.near_duplicates import policy
 from storage.digest import digest
 from storage.signals import SIGNALS
 
 OPERATORS = (">=", ">", "<=", "<")
 METHODS = ("none", "exact", "near")
-RESERVED = ("all", "kept", "exact_duplicate", "near_duplicate", "not_measured", "not_compared", "language")
+CONTAMINATION = ("", "flag", "paragraph", "document")
+"""What happens to documents with text of evaluation sets: they are not looked at, only flagged, lose these paragraphs, or go."""
+MIN_JACCARD = 0.5
+"""Least similarity of stored pairs."""
+RESERVED = (
+    "all",
+    "kept",
+    "exact_duplicate",
+    "near_duplicate",
+    "not_duplicated",
+    "not_measured",
+    "not_compared",
+    "language",
+    "contaminated",
+)
 """Reasons and totals that stand beside the rules of a recipe."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -70,7 +85,22 @@ class Dedup:
     preset: str = ""
     threshold: float = 1.0
     keep: str = "first"
+    """first: the first id of similar ones stays; best: the highest `signal`; duplicated: only what has a duplicate, a negative control."""
+    signal: str = ""
+    max_kept: int = 1
+    """Similar documents that stay."""
+    scope: str = "all"
+    """Duplicates are looked for in all documents, or in each crawl or host."""
+    also: tuple[str, ...] = ()
+    """Further ways to be the same: url, the canonical address; content, the folded words."""
+    alarm_share: float = 0.5
+    """A crawl or host that loses more of its documents than this raises an alarm."""
     source: str = ""
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether the policy decides on pairs of documents."""
+        return self.method == "near" or bool(self.also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +113,7 @@ class Recipe:
     rules: tuple[Rule, ...]
     language: Language | None
     dedup: Dedup
+    contamination: str = ""
 
     @property
     def definition(self) -> str:
@@ -115,11 +146,15 @@ class Recipe:
         """SELECT of the columns of `recipe_counts`, one row per rule and total."""
         return recipe_sql.counts_sql(self, removals)
 
+    def losses_sql(self, removals: str = "duplicate_removals") -> str:
+        """SELECT of the columns of `source_losses`, one row per crawl and host."""
+        return recipe_sql.losses_sql(self, removals)
+
     def removals(self, pairs: pa.Table) -> pa.Table:
         """Rows of the table `duplicate_removals`, from what `pairs_sql` gives."""
-        if self.dedup.method != "near":
+        if self.dedup.keep == "duplicated" or not self.dedup.has_pairs:
             pairs = pairs.slice(0, 0)
-        removed = near_duplicates.resolve(pairs, self.dedup.threshold)
+        removed = policy.resolve(pairs, self.dedup.threshold, max_kept=self.dedup.max_kept)
         return removed.add_column(0, "recipe", pa.array([self.name] * removed.num_rows, pa.string()))
 
 
@@ -216,26 +251,50 @@ def _language(data: Mapping[str, Any], place: str) -> Language:
     return Language(tuple(_word(code, "language code", place) for code in codes), score, str(data.get("source", "")))
 
 
+_DEDUP = ("method", "preset", "threshold", "keep", "signal", "max_kept", "scope", "also", "alarm_share", "source")
+
+
 def _dedup(data: Mapping[str, Any], place: str) -> Dedup:
-    _only(data, ("method", "preset", "threshold", "keep", "source"), "dedup", place)
+    _only(data, _DEDUP, "dedup", place)
     method = _one_of(data.get("method", "exact"), METHODS, "method of dedup", place)
-    keep = _one_of(data.get("keep", "first"), ("first",), "keep of dedup", place)
+    keep = _one_of(data.get("keep", "first"), policy.KEEPS, "keep of dedup", place)
+    signal = _one_of(data.get("signal"), tuple(SIGNALS), "signal of dedup", place) if keep == "best" else ""
+    share = _number(data.get("alarm_share", 0.5), "alarm_share of dedup", place)
+    found = Dedup(
+        method,
+        keep=keep,
+        signal=signal,
+        max_kept=_count(data.get("max_kept", 1), "max_kept of dedup", place),
+        scope=_one_of(data.get("scope", "all"), policy.SCOPES, "scope of dedup", place),
+        also=tuple(_one_of(way, ("url", "content"), "also of dedup", place) for way in data.get("also", [])),
+        alarm_share=share,
+        source=str(data.get("source", "")),
+    )
     if method != "near":
-        return Dedup(method, keep=keep, source=str(data.get("source", "")))
+        return found
     preset = _one_of(data.get("preset"), tuple(PRESETS), "preset of dedup", place)
     threshold = _number(data.get("threshold"), "threshold of dedup", place)
-    if not near_duplicates.MIN_JACCARD <= threshold <= 1:
-        least = near_duplicates.MIN_JACCARD
-        raise RecipeError(f"recipe {place}: threshold of dedup must lie from {least}, below which no pair is stored, to 1, not {threshold}")
-    return Dedup(method, preset, threshold, keep, str(data.get("source", "")))
+    if not MIN_JACCARD <= threshold <= 1:
+        raise RecipeError(
+            f"recipe {place}: threshold of dedup must lie from {MIN_JACCARD}, below which no pair is stored, to 1, not {threshold}"
+        )
+    return replace(found, preset=preset, threshold=threshold)
+
+
+def _count(value: Any, what: str, place: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RecipeError(f"recipe {place}: {what} must be a whole number of at least 1, not {value!r}")
+    return value
 
 
 def _parse(data: Mapping[str, Any], place: str) -> Recipe:
-    _only(data, ("name", "doc", "source", "rules", "language", "dedup"), "the recipe", place)
+    _only(data, ("name", "doc", "source", "rules", "language", "dedup", "contamination"), "the recipe", place)
     rules = tuple(_rule(rule, place) for rule in data.get("rules", []))
     twice = sorted({rule.name for rule in rules if [r.name for r in rules].count(rule.name) > 1})
     if twice:
         raise RecipeError(f"recipe {place}: rule names must differ, but {', '.join(twice)} come twice")
     language = _language(data["language"], place) if "language" in data else None
     name = _word(data.get("name"), "recipe name", place)
-    return Recipe(name, str(data.get("doc", "")), str(data.get("source", "")), rules, language, _dedup(data.get("dedup", {}), place))
+    contamination = _one_of(data.get("contamination", ""), CONTAMINATION, "contamination", place)
+    dedup = _dedup(data.get("dedup", {}), place)
+    return Recipe(name, str(data.get("doc", "")), str(data.get("source", "")), rules, language, dedup, contamination)

@@ -1,7 +1,7 @@
 """Pairs are proposed by bands, decided by shingles, and removed by a policy that chains cannot abuse."""
 
-import logging
 import random
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm.corpus import minhash, near_duplicates
+from lm.corpus import minhash
+from lm.corpus.near_duplicates import proposing, spill, verifying
+from lm.corpus.near_duplicates.finding import compare, find
+from lm.corpus.near_duplicates.policy import resolve
 from storage.digest import digest
 
 
@@ -32,9 +35,12 @@ IDS = sorted(TEXTS)
 
 
 def bands(ids: list[str]) -> pa.Table:
-    return minhash.band_table(pa.array(ids, pa.string()), pa.array([TEXTS[id] for id in ids], pa.string()), "fineweb").select(
-        ["id", "bands"]
-    )
+    table = minhash.band_table(pa.array(ids, pa.string()), pa.array([TEXTS[id] for id in ids], pa.string()), "fineweb")
+    return table.select(["id", "bands"])
+
+
+def texts(ids: list[str] = IDS) -> pa.Table:
+    return pa.table({"id": pa.array(ids, pa.string()), "text": pa.array([TEXTS[id] for id in ids], pa.string())})
 
 
 def similarity(a: str, b: str) -> float:
@@ -42,12 +48,22 @@ def similarity(a: str, b: str) -> float:
     return len(left & right) / len(left | right)
 
 
-def as_set(pairs: pa.Table) -> set[tuple[str, str]]:
-    return {(str(row["id_a"]), str(row["id_b"])) for row in pairs.to_pylist()}
+def proposed(new: pa.Table, old: pa.Table | None, folder: Path, max_bucket: int = 1000) -> tuple[set[tuple[str, str]], int, int]:
+    """Pairs, large buckets and pairs skipped; no pair may come twice."""
+    batches = old.to_batches(7) if old is not None else []
+    folder.mkdir(parents=True)
+    proposal = proposing.propose(new.to_batches(7), batches, new.num_rows, folder, max_bucket)
+    pairs = [pair for part in proposal for pair in zip(*(spill.decode_ids(part[side]).to_pylist() for side in ("a", "b")), strict=True)]
+    assert len(set(pairs)) == len(pairs)
+    return set(pairs), proposal.num_buckets, proposal.num_skipped
+
+
+def rows_of(table: pa.Table) -> set[tuple[object, ...]]:
+    return {tuple(row.values()) for row in table.to_pylist()}
 
 
 def test_verified_pairs_carry_their_exact_similarity() -> None:
-    found = near_duplicates.find(pa.array(IDS), pa.array([TEXTS[id] for id in IDS]), "fineweb")
+    found = find(pa.array(IDS), pa.array([TEXTS[id] for id in IDS]), "fineweb")
     assert found.num_rows > 50
     assert found.schema.names == ["id_a", "id_b", "jaccard", "containment", "method"]
     rows = found.to_pylist()
@@ -57,79 +73,95 @@ def test_verified_pairs_carry_their_exact_similarity() -> None:
         assert row["jaccard"] == pytest.approx(similarity(row["id_a"], row["id_b"]), abs=1e-6)
         assert 0.5 <= row["jaccard"] <= row["containment"] <= 1
     similar = {(a, b) for a in IDS for b in IDS if a < b and similarity(a, b) >= 0.85}
-    assert len(similar & as_set(found)) >= 0.95 * len(similar)
+    assert len(similar & {(row["id_a"], row["id_b"]) for row in rows}) >= 0.95 * len(similar)
 
 
-def test_containment_tells_a_part_from_a_whole() -> None:
+def test_containment_tells_a_part_from_a_whole(tmp_path: Path) -> None:
     words = [f"w{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(100)]
-    texts = {"a": " ".join(words), "b": " ".join(words[:60])}
-    pairs = pa.table({"id_a": ["a"], "id_b": ["b"]})
-    assert near_duplicates.verify(pairs, texts, "fineweb", min_jaccard=0).to_pylist() == [
-        {"id_a": "a", "id_b": "b", "jaccard": pytest.approx(56 / 96), "containment": 1.0, "method": "fineweb"}
-    ]
-    assert near_duplicates.verify(pairs, texts, "fineweb", min_jaccard=0.6).num_rows == 0
+    a, b = sorted([digest("a"), digest("b")])
+    pair = np.zeros(1, proposing.PAIR)
+    pair["a"], pair["b"] = spill.encode_ids(pa.array([a])), spill.encode_ids(pa.array([b]))
+    table = pa.table({"id": [a, b], "text": [" ".join(words), " ".join(words[:60])]})
+    (rows,) = verifying.verify([pair], lambda _: table.to_batches(), "fineweb", tmp_path, min_jaccard=0)
+    assert rows.to_pylist() == [{"id_a": a, "id_b": b, "jaccard": pytest.approx(56 / 96), "containment": 1.0, "method": "fineweb"}]
+    (tmp_path / "again").mkdir()
+    found = verifying.verify([pair], lambda _: table.to_batches(), "fineweb", tmp_path / "again", min_jaccard=0.6)
+    assert [part.num_rows for part in found] == [0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 4))
 def test_crawl_by_crawl_gives_what_one_run_gives(rng: random.Random, num_crawls: int) -> None:
-    whole = as_set(near_duplicates.propose(bands(IDS)))
+    whole = rows_of(compare(bands(IDS), texts(), "fineweb"))
     order = rng.sample(IDS, len(IDS))
     cuts = sorted(rng.sample(range(1, len(IDS)), num_crawls - 1))
     seen: list[str] = []
-    found: set[tuple[str, str]] = set()
+    found: set[tuple[object, ...]] = set()
     for start, stop in zip([0, *cuts], [*cuts, len(IDS)], strict=True):
-        pairs = as_set(near_duplicates.propose(bands(order[start:stop]), bands(seen) if seen else None))
+        pairs = rows_of(compare(bands(order[start:stop]), texts(), "fineweb", bands(seen) if seen else None))
         assert not pairs & found, "a pair of earlier documents came again"
         found |= pairs
         seen += order[start:stop]
     assert found == whole
 
 
-def test_order_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = near_duplicates.propose(bands(IDS))
-    assert pairs.equals(near_duplicates.propose(bands(IDS[::-1])))
-    texts = pa.table({"id": IDS, "text": [TEXTS[id] for id in IDS]})
-    expected = near_duplicates.verify(pairs, TEXTS, "fineweb")
-    monkeypatch.setattr(near_duplicates, "_BATCH_BYTES", 2000)
-    shuffled = pairs.take(np.random.default_rng(0).permutation(pairs.num_rows))
-    assert near_duplicates.verify(shuffled, texts.take(list(range(len(IDS)))[::-1]), "fineweb").equals(expected)
+@pytest.mark.parametrize(("partition_bytes", "part_documents"), [(500, 1), (2000, 7), (16 << 20, 2048)])
+def test_order_and_partitions_change_nothing(partition_bytes: int, part_documents: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = compare(bands(IDS), texts(), "fineweb")
+    monkeypatch.setattr(spill, "PARTITION_BYTES", partition_bytes)
+    monkeypatch.setattr(spill, "_BUFFER_BYTES", 1000)
+    monkeypatch.setattr(verifying, "PART_DOCUMENTS", part_documents)
+    shuffled = random.Random(0).sample(IDS, len(IDS))
+    assert compare(bands(shuffled), texts(shuffled[::-1]), "fineweb").equals(expected)
 
 
-def test_nothing_new_or_nothing_at_all_proposes_nothing() -> None:
-    assert near_duplicates.propose(bands([]), bands(IDS)).num_rows == 0
-    empty = near_duplicates.propose(bands([]))
-    assert empty.num_rows == 0
-    assert near_duplicates.verify(empty, {}, "fineweb").schema.equals(near_duplicates.PAIRS)
-    assert near_duplicates.propose(bands([IDS[0], IDS[0]]), bands([IDS[0]])).num_rows == 0
+def test_a_document_that_comes_twice_counts_once(tmp_path: Path) -> None:
+    assert proposed(bands([*IDS, *IDS]), None, tmp_path / "a") == proposed(bands(IDS), None, tmp_path / "b")
+    assert compare(bands(IDS), pa.concat_tables([texts(), texts()]), "fineweb").equals(compare(bands(IDS), texts(), "fineweb"))
+    assert proposed(bands([IDS[0], IDS[0]]), bands([IDS[0]]), tmp_path / "c")[0] == set()
+
+
+def test_nothing_new_or_nothing_at_all_proposes_nothing(tmp_path: Path) -> None:
+    assert proposed(bands([]), bands(IDS), tmp_path / "a")[0] == set()
+    assert proposed(bands([]), None, tmp_path / "b")[0] == set()
+    assert compare(bands([]), texts(), "fineweb").equals(verifying.PAIRS.empty_table())
 
 
 def same_keys(num: int) -> pa.Table:
-    return pa.table({"id": [f"{i:04}" for i in range(num)], "bands": pa.array([[7, i] for i in range(num)], pa.list_(pa.uint64()))})
+    ids = sorted(digest(str(i)) for i in range(num))
+    return pa.table({"id": ids, "bands": pa.array([[7, 100 + i] for i in range(num)], pa.list_(pa.uint64()))})
 
 
-def test_a_huge_bucket_costs_little_and_is_reported(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs, skipped = near_duplicates.propose_counted(same_keys(1000), max_bucket=10)
-    assert pairs.num_rows == 5 * 4 // 2 + 5 * 995
-    assert skipped == near_duplicates.Skipped(num_buckets=1, num_pairs=1000 * 999 // 2 - pairs.num_rows)
-    assert near_duplicates.propose_counted(same_keys(10), max_bucket=10) == (
-        near_duplicates.propose(same_keys(10)),
-        near_duplicates.Skipped(0, 0),
-    )
-    monkeypatch.setattr(near_duplicates, "propose_counted", lambda new, old: (pairs, skipped))
-    with caplog.at_level(logging.WARNING):
-        near_duplicates.propose(same_keys(1000))
-    assert "1 buckets hold more than" in caplog.text
+def test_a_huge_bucket_costs_little_and_is_reported(tmp_path: Path) -> None:
+    pairs, num_buckets, num_skipped = proposed(same_keys(1000), None, tmp_path / "a", max_bucket=10)
+    assert len(pairs) == 5 * 4 // 2 + 5 * 995
+    assert (num_buckets, num_skipped) == (1, 1000 * 999 // 2 - len(pairs))
+    leaders = same_keys(1000)["id"].to_pylist()[:5]
+    assert {a for a, _ in pairs} == set(leaders)
+    assert proposed(same_keys(10), None, tmp_path / "b", max_bucket=10)[1:] == (0, 0)
 
 
-def test_many_runs_over_a_huge_bucket_find_at_least_what_one_finds() -> None:
+def test_an_increment_that_meets_a_huge_bucket_says_so(tmp_path: Path) -> None:
     table = same_keys(60)
     order = np.random.default_rng(1).permutation(60)
-    found: set[tuple[str, str]] = set()
     for start in range(0, 60, 7):
         new, old = table.take(order[start : start + 7]), table.take(order[:start])
-        found |= as_set(near_duplicates.propose_counted(new, old, max_bucket=10)[0])
-    assert found >= as_set(near_duplicates.propose_counted(table, max_bucket=10)[0])
+        assert proposed(new, old, tmp_path / str(start), max_bucket=10)[1] == (start + new.num_rows > 10)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), max_size=20))
+def test_ids_as_numbers_keep_their_order(ids: list[str]) -> None:
+    numbers = spill.encode_ids(pa.array(ids, pa.string()))
+    assert spill.decode_ids(numbers).to_pylist() == ids
+    order = np.lexsort((numbers["low"], numbers["high"]))
+    assert [ids[i] for i in order] == sorted(ids)
+
+
+def test_other_ids_are_refused() -> None:
+    for id in ("a", "g" * 32, "A" * 32):
+        with pytest.raises(ValueError, match="32 hexadecimal digits"):
+            spill.encode_ids(pa.array([id]))
 
 
 def pairs_of(*rows: tuple[str, str, float]) -> pa.Table:
@@ -138,7 +170,7 @@ def pairs_of(*rows: tuple[str, str, float]) -> pa.Table:
 
 
 def test_the_first_of_similar_documents_is_kept() -> None:
-    removed = near_duplicates.resolve(pairs_of(("a", "b", 0.9), ("a", "c", 0.8), ("b", "c", 0.95), ("d", "e", 0.79)), 0.8)
+    removed = resolve(pairs_of(("a", "b", 0.9), ("a", "c", 0.8), ("b", "c", 0.95), ("d", "e", 0.79)), 0.8)
     assert removed.to_pylist() == [
         {"id": "b", "kept_id": "a", "jaccard": pytest.approx(0.9)},
         {"id": "c", "kept_id": "a", "jaccard": pytest.approx(0.8)},
@@ -147,32 +179,43 @@ def test_the_first_of_similar_documents_is_kept() -> None:
 
 def test_a_chain_swallows_nothing() -> None:
     chain = [(f"{i:02}", f"{i + 1:02}", 0.9) for i in range(20)]
-    assert near_duplicates.resolve(pairs_of(*chain), 0.8)["id"].to_pylist() == [f"{i:02}" for i in range(1, 21, 2)]
+    assert resolve(pairs_of(*chain), 0.8)["id"].to_pylist() == [f"{i:02}" for i in range(1, 21, 2)]
 
 
 def test_the_most_similar_kept_document_is_named_and_order_of_pairs_is_free() -> None:
     rows = [("a", "c", 0.8), ("b", "c", 0.9), ("b", "d", 0.9), ("c", "d", 0.99), ("a", "e", 0.8), ("b", "e", 0.8)]
-    expected = near_duplicates.resolve(pairs_of(*rows), 0.7)
+    expected = resolve(pairs_of(*rows), 0.7)
     assert [(r["id"], r["kept_id"]) for r in expected.to_pylist()] == [("c", "b"), ("d", "b"), ("e", "a")]
-    assert near_duplicates.resolve(pairs_of(*rows[::-1]), 0.7).equals(expected)
+    assert resolve(pairs_of(*rows[::-1]), 0.7).equals(expected)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda p: p[0] < p[1]), min_size=1))
 def test_whoever_stays_resembles_no_one_kept_before(edges: set[tuple[int, int]]) -> None:
     rows = [(f"{a:02}", f"{b:02}", 0.9) for a, b in edges]
-    removed = set(near_duplicates.resolve(pairs_of(*rows), 0.8)["id"].to_pylist())
+    removed = set(resolve(pairs_of(*rows), 0.8)["id"].to_pylist())
     for a, b, _ in rows:
         assert a in removed or b in removed
     for id in removed:
         assert any(b == id and a not in removed for a, b, _ in rows)
 
 
-def test_missing_texts_and_unknown_presets_are_named() -> None:
-    pairs = pa.table({"id_a": ["a"], "id_b": ["b"]})
-    with pytest.raises(KeyError, match="1 are missing, such as b"):
-        near_duplicates.verify(pairs, {"a": "x"}, "fineweb")
-    with pytest.raises(KeyError, match="1 are missing, such as b"):
-        near_duplicates.verify(pairs, pa.table({"id": ["a"], "text": ["x"]}), "fineweb")
+def test_at_most_so_many_similar_ones_stay() -> None:
+    rows = [(a, b, 0.9) for i, a in enumerate("abcde") for b in "abcde"[i + 1 :]]
+    for k in range(1, 5):
+        assert resolve(pairs_of(*rows), 0.8, max_kept=k)["id"].to_pylist() == list("abcde"[k:])
+
+
+def test_the_best_by_a_signal_stays() -> None:
+    pairs = pairs_of(("a", "b", 0.9), ("b", "c", 0.9))
+    scored = pairs.append_column("score_a", pa.array([1.0, 5.0])).append_column("score_b", pa.array([5.0, None], pa.float64()))
+    assert [(row["id"], row["kept_id"]) for row in resolve(scored, 0.8).to_pylist()] == [("a", "b"), ("c", "b")]
+    assert resolve(pairs, 0.8)["id"].to_pylist() == ["b"]
+
+
+def test_a_missing_text_and_an_unknown_preset_are_named(tmp_path: Path) -> None:
+    lost = find(pa.array(IDS), pa.array([TEXTS[id] for id in IDS]), "fineweb")["id_a"][0].as_py()
+    with pytest.raises(KeyError, match="1 are missing, such as"):
+        compare(bands(IDS), texts([id for id in IDS if id != lost]), "fineweb")
     with pytest.raises(ValueError, match="must be one of"):
-        near_duplicates.verify(pairs, {"a": "x", "b": "y"}, "other")
+        list(verifying.verify([], lambda _: iter(()), "other", tmp_path))

@@ -8,7 +8,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from lm.corpus import minhash, near_duplicates, recipes, signals
+from lm.corpus import minhash, recipes, signals
+from lm.corpus.near_duplicates.finding import find
 from lm.corpus.recipes import Recipe, RecipeError, Rule
 from storage.schema import TABLES
 from storage.signals import SIGNALS
@@ -212,22 +213,31 @@ def test_real_text_goes_through_measured_compared_and_judged(lake: duckdb.DuckDB
     paragraphs = [
         f"On day {day} {what} came to the river, and nobody had seen it there before.\n" for day, what in enumerate(("a fox", "an old man"))
     ]
-    texts = {"1": story + "".join(paragraphs), "2": story + paragraphs[0], "3": "Buy now!\n" * 40, "4": "今天天气不错。" * 10}
+    bodies = (story + "".join(paragraphs), story + paragraphs[0], "Buy now!\n" * 40, "今天天气不错。" * 10)
+    texts = {f"{number:032}": text for number, text in enumerate(bodies, start=1)}
     ids, column = pa.array(list(texts)), pa.array(list(texts.values()))
     for id, text in texts.items():
-        add(lake, "documents", id=id, host="a.org", num_bytes=len(text.encode()), language="zh" if id == "4" else "en", language_score=0.99)
+        add(
+            lake,
+            "documents",
+            id=id,
+            host="a.org",
+            num_bytes=len(text.encode()),
+            language="zh" if id[-1] == "4" else "en",
+            language_score=0.99,
+        )
     loaded = {
         "signals": signals.compute(column).add_column(0, "id", ids),
         "signatures": minhash.band_table(ids, column, "fineweb"),
-        "near_duplicates": near_duplicates.find(ids, column, "fineweb"),
+        "near_duplicates": find(ids, column, "fineweb"),
     }
     for name, table in loaded.items():
         lake.register("loaded", table)
         lake.execute(f"INSERT INTO {name} BY NAME SELECT * FROM loaded")
         lake.unregister("loaded")
     reasons = judged(lake, recipes.load("gopher"))
-    assert reasons["3"] is not None
-    assert reasons["4"] is not None
+    assert reasons[f"{3:032}"] is not None
+    assert reasons[f"{4:032}"] is not None
     assert judged(lake, recipes.load("raw")) == dict.fromkeys(texts)
 
 

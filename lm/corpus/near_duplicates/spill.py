@@ -1,0 +1,113 @@
+"""Records cut into partitions on disk: what is joined lies in one partition, and one partition fits in memory.
+
+Records are numpy structures, appended to one file per partition. Files are opened for each flush of a common buffer, so that thousands of
+partitions cost no file handles; the price is one write per partition and flush.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+PARTITION_BYTES = 16 << 20
+"""Bytes of records that one partition is meant to hold."""
+_BUFFER_BYTES = 16 << 20
+_NIBBLE = np.full(256, 255, dtype=np.uint8)
+_NIBBLE[[ord(c) for c in "0123456789abcdef"]] = np.arange(16, dtype=np.uint8)
+ID = np.dtype([("high", "<u8"), ("low", "<u8")])
+"""A document id as numbers: both halves of its 128 bits, in the order of the text."""
+
+
+class Partitions:
+    """Append-only records in `num` files of a folder that must exist."""
+
+    def __init__(self, folder: Path, name: str, num: int, dtype: Any) -> None:
+        self.num = max(1, num)
+        self._folder, self._name, self._dtype = folder, name, np.dtype(dtype)
+        self._buffers: list[tuple[Array, Array]] = []
+        self._size = 0
+        self.num_records = 0
+
+    def append(self, records: Array, partition: Array) -> None:
+        """Add records, each to its partition."""
+        self._buffers.append((records, partition))
+        self._size += records.nbytes + partition.nbytes
+        self.num_records += len(records)
+        if self._size > _BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write out what is buffered."""
+        if not self._buffers:
+            return
+        records = np.concatenate([part for part, _ in self._buffers])
+        partition = np.concatenate([part for _, part in self._buffers])
+        order = np.argsort(partition, kind="stable")
+        records, partition = records[order], partition[order]
+        edges = np.searchsorted(partition, np.arange(self.num + 1))
+        for number in np.nonzero(np.diff(edges))[0].tolist():
+            with open(self.path(number), "ab") as file:
+                file.write(records[edges[number] : edges[number + 1]].tobytes())
+        self._buffers, self._size = [], 0
+
+    def read(self, number: int) -> Array:
+        """Records of one partition, in the order they came."""
+        self.flush()
+        path = self.path(number)
+        return np.fromfile(path, dtype=self._dtype) if path.exists() else np.zeros(0, self._dtype)
+
+    def remove(self, number: int) -> None:
+        """Free the disk that a partition takes."""
+        self.path(number).unlink(missing_ok=True)
+
+    def path(self, number: int) -> Path:
+        """File of one partition, which may not be there yet."""
+        return self._folder / f"{self._name}-{number:05}"
+
+
+def encode_ids(ids: Any) -> Array:
+    """Ids as `ID` records, which compare as the texts do. Raises: ValueError if an id is not 32 hexadecimal digits."""
+    column = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+    column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    text = column.cast(pa.large_string())
+    _, offsets, data = text.buffers()
+    if not len(text) or offsets is None or data is None:
+        return np.zeros(0, ID)
+    starts = np.frombuffer(memoryview(offsets), dtype=np.int64)[text.offset : text.offset + len(text) + 1]
+    digits = _NIBBLE[np.frombuffer(memoryview(data), dtype=np.uint8)[starts[0] : starts[-1]]]
+    if text.null_count or (np.diff(starts) != 32).any() or (digits == 255).any():
+        raise ValueError("document ids must be 32 hexadecimal digits in lower case, as storage.digest makes them")
+    pairs = digits.reshape(-1, 16, 2)
+    numbers = np.ascontiguousarray(pairs[..., 0] << 4 | pairs[..., 1]).view(">u8").astype(np.uint64)
+    out = np.zeros(len(text), ID)
+    out["high"], out["low"] = numbers[:, 0], numbers[:, 1]
+    return out
+
+
+def decode_ids(ids: Array) -> Any:
+    """The inverse of `encode_ids`: an Arrow array of strings."""
+    numbers = np.stack([ids["high"], ids["low"]], axis=1).astype(">u8").view(np.uint8).reshape(-1, 16)
+    digits = np.stack([numbers >> 4, numbers & 15], axis=2).reshape(-1)
+    letters = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)[digits]
+    offsets = np.arange(len(ids) + 1, dtype=np.int32) * 32
+    return pa.StringArray.from_buffers(len(ids), pa.py_buffer(offsets.tobytes()), pa.py_buffer(letters.tobytes()))
+
+
+def mixed(numbers: Array) -> Array:
+    """uint64 numbers whose upper bits depend on all bits, to choose partitions by."""
+    spread: Array = (numbers ^ (numbers >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
+    return spread
+
+
+def partition_of(numbers: Array, num: int) -> Array:
+    """int64 partition of each hashed number, from 0 to num - 1."""
+    return ((numbers >> np.uint64(32)) * np.uint64(num) >> np.uint64(32)).astype(np.int64)
+
+
+def num_partitions(num_bytes: int) -> int:
+    """Partitions of about `PARTITION_BYTES` each."""
+    return max(1, -(-num_bytes // PARTITION_BYTES))
