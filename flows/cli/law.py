@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from flows.cli import decisions
+from flows.cli import decisions, law_fit
 
 CONTEXT = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer, stage: Callable[..., None], help_text: str) -> No
     """Add the group. `stage` runs where no subcommand is named."""
     group = typer.Typer(help=help_text, invoke_without_command=True)
     group.callback(invoke_without_command=True, help=help_text)(_unless_subcommand(stage))
+    law_fit.register(group)
     decisions.register(group)
     app.add_typer(group, name="law", rich_help_panel="Stages")
 

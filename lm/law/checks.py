@@ -47,8 +47,7 @@ def units(points: Points) -> list[str]:
 
 def shape(points: Points, one_size: bool, seeds_seen: bool) -> list[str]:
     """Losses that rise or are equal, and designs that leave nothing to judge by."""
-    is_ladder = len(points.rungs()) <= 64
-    found = [w for size in points.sizes() if (w := rising(points.of_size(size))) is not None] if is_ladder else []
+    found = _all_rising(points) if len(points.rungs()) <= 64 else []
     if len(points.rungs()) <= 3 and one_size:
         found.append("three amounts of data fix three constants: nothing is left to judge the form by")
     if float(np.ptp(np.log(points.value))) < 1e-9:
@@ -67,6 +66,26 @@ def _trend(points: Points) -> float:
     compute = np.log(points.num_params) + np.log(points.num_tokens)
     centred = compute - compute.mean()
     return float((centred * np.log(points.value)).sum())
+
+
+def _all_rising(points: Points) -> list[str]:
+    """Where losses rise, size by size, and among the runs with equally many unique tokens; many such sizes are told in one sentence."""
+    parts = [points.of_size(size) for size in points.sizes()]
+    if points.unique_tokens is not None and (points.unique_tokens < points.num_tokens * (1 - 1e-9)).any():
+        parts = [part.where(_equal(part.unique_tokens, u)) for part in parts for u in distinct(_known(part.unique_tokens))]
+    found = [warning for part in parts if (warning := rising(part)) is not None]
+    if len(found) <= 3:
+        return found
+    return [f"loss rises with data in {len(found)} of {len(parts)} series of one size; the first: {found[0]}"]
+
+
+def _known(values: Floats | None) -> Floats:
+    assert values is not None
+    return values
+
+
+def _equal(values: Floats | None, wanted: float) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(np.log(_known(values) / wanted)) < 1e-9, dtype=np.bool_)
 
 
 def rising(points: Points) -> str | None:
