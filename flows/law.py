@@ -30,12 +30,13 @@ POINTS = """
 """
 
 UNSCORED = """
-    SELECT f.forecast_id, f.low, f.high, avg(m.value) AS outcome, list(m.run_id ORDER BY m.run_id) AS run_ids
+    SELECT f.forecast_id, f.low, f.high, f.low80, f.high80, f.quantiles, avg(m.value) AS outcome,
+           list(m.run_id ORDER BY m.run_id) AS run_ids
     FROM forecasts f
     JOIN runs r ON r.ladder_id = f.ladder_id AND r.num_params = f.num_params
     JOIN metrics m ON m.run_id = r.run_id AND m.rung = f.rung AND m.name = f.metric AND m.split = 'validation' AND m.domain = 'all'
     WHERE f.outcome IS NULL
-    GROUP BY f.forecast_id, f.low, f.high, f.num_seeds HAVING count(*) >= f.num_seeds
+    GROUP BY f.forecast_id, f.low, f.high, f.low80, f.high80, f.quantiles, f.num_seeds HAVING count(*) >= f.num_seeds
     ORDER BY f.forecast_id
 """
 
@@ -136,18 +137,22 @@ def _forecast(
 def score() -> int:
     """Write the measured outcome into every forecast whose rung has been trained by all its seeds; how many were scored."""
     with open_lake() as lake:
-        outputs = [_scored(*row) for row in lake.rows(UNSCORED)]
+        outputs = [_scored(*row[:5], quantiles=row[5], outcome=row[6], runs=row[7]) for row in lake.rows(UNSCORED)]
         if outputs:
             ledger.commit(lake, outputs)
         return len(outputs)
 
 
-def _scored(forecast_id: str, low: float, high: float, outcome: float, run_ids: list[str]) -> Output:
-    inside = low <= outcome <= high
-    LOG.info("  outcome %.4f, forecast [%.4f, %.4f]: %s", outcome, low, high, "inside" if inside else "OUTSIDE the interval")
-    update = "UPDATE forecasts SET outcome = ?, inside = ?, scored_at = ? WHERE forecast_id = ? AND outcome IS NULL"
-    work = Work(stage="score", slot=forecast_id, parameters={}, code={}, inputs={"runs": digest(*run_ids)})
-    return Output(work=work, tables={}, updates=[(update, [outcome, inside, datetime.now(UTC), forecast_id])])
+def _scored(forecast_id: str, *ends: float | None, quantiles: str | None, outcome: float, runs: list[str]) -> Output:
+    inside, inside80 = (None if low is None or high is None else low <= outcome <= high for low, high in (ends[:2], ends[2:]))
+    crps = None if quantiles is None else law.crps_of(quantiles, outcome)
+    LOG.info("  outcome %.4f, forecast [%.4f, %.4f]: %s", outcome, *ends[:2], "inside" if inside else "OUTSIDE the interval")
+    update = """
+        UPDATE forecasts SET outcome = ?, inside = ?, inside80 = ?, crps = ?, scored_at = ? WHERE forecast_id = ? AND outcome IS NULL
+    """
+    values = [outcome, inside, inside80, crps, datetime.now(UTC), forecast_id]
+    work = Work(stage="score", slot=forecast_id, parameters={}, code={}, inputs={"runs": digest(*runs)})
+    return Output(work=work, tables={}, updates=[(update, values)])
 
 
 @flow(name="law")
@@ -164,6 +169,7 @@ def law_flow(settings: LawSettings = LawSettings()) -> StageResult:
         result = settle(lake, planned, produce)
         if lake.rows(UNSCORED):
             score()
+        LOG.info("  %s", told_record(lake, ladder_id))
         publish_markdown("law", summary(lake, ladder_id), "Laws and forecasts")
         return result
 
@@ -172,11 +178,34 @@ LAWS = """
     SELECT form, num_params, constants, intervals, num_points FROM laws WHERE ladder_id = ? ORDER BY max_num_tokens, form, num_params
 """
 FORECASTS = """
-    SELECT num_params, num_tokens, predicted, low, high, outcome, inside, registered_at FROM forecasts WHERE ladder_id = ?
-    ORDER BY num_params, rung
+    SELECT num_params, num_tokens, predicted, low80, high80, low, high, level, form_weights, outcome, inside80, inside, crps, registered_at,
+           lake_snapshot
+    FROM forecasts WHERE ladder_id = ? ORDER BY num_params, rung
+"""
+RECORD = """
+    SELECT count(*) AS registered, count(outcome) AS scored, avg(inside80::INTEGER) AS inside_80, avg(inside::INTEGER) AS inside_interval,
+           avg(crps) AS mean_crps, avg(crps / outcome) AS mean_crps_share, avg(abs(predicted / outcome - 1)) AS mean_error
+    FROM forecasts WHERE ladder_id = ? OR ?
 """
 
 
+def told_record(lake: Lake, ladder_id: str) -> str:
+    """How forecasts have fared, of this ladder and of the whole lake, in one line."""
+    return "; ".join(
+        f"{name}: {_told(lake.query(RECORD, [ladder_id, every]).to_pylist()[0])}"
+        for name, every in (("record of this ladder", False), ("of all ladders", True))
+    )
+
+
+def _told(row: dict[str, float | None]) -> str:
+    told = f"{row['registered']} forecasts, {row['scored']} scored"
+    if not row["scored"] or row["inside_interval"] is None or row["mean_error"] is None:
+        return told
+    told += f", {row['inside_interval']:.0%} inside, {row['mean_error']:.1%} off on average"
+    return told if row["mean_crps_share"] is None else f"{told}, mean CRPS {row['mean_crps_share']:.1%} of the loss"
+
+
 def summary(lake: Lake, ladder_id: str) -> str:
-    """Laws and forecasts of a ladder as Markdown."""
-    return "\n\n".join(markdown_table(lake.query(sql, [ladder_id])) for sql in (LAWS, FORECASTS))
+    """Laws and forecasts of a ladder, and how forecasts have fared, as Markdown."""
+    tables = [markdown_table(lake.query(sql, [ladder_id])) for sql in (LAWS, FORECASTS)]
+    return "\n\n".join([*tables, f"Record: {told_record(lake, ladder_id)}.", markdown_table(lake.query(RECORD, [ladder_id, False]))])

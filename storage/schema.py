@@ -435,6 +435,10 @@ FORECASTS = _table(
     low=Column("DOUBLE", "Lower end of the interval."),
     high=Column("DOUBLE", "Upper end of the interval."),
     level=Column("DOUBLE", "Nominal coverage of the interval, e.g. 0.9."),
+    low80=Column("DOUBLE", "Lower end of the 80% interval."),
+    high80=Column("DOUBLE", "Upper end of the 80% interval."),
+    quantiles=Column("VARCHAR", "JSON: by probability, the loss below which the outcome was expected with it."),
+    form_weights=Column("VARCHAR", "JSON: what each candidate law counted, by how it had forecast hidden rungs."),
     num_seeds=Column("BIGINT", "Runs whose mean loss is forecast."),
     components=Column(
         "VARCHAR", "JSON: half-widths of the interval on the log loss by cause (sampling, seed noise, form error), and hidden misses used."
@@ -443,6 +447,8 @@ FORECASTS = _table(
     lake_snapshot=Column("BIGINT", "Snapshot of the lake it was made from.", volatile=True),
     outcome=Column("DOUBLE", "Measured value, mean over seeds; NULL until the rung is trained."),
     inside=Column("BOOLEAN", "Whether the outcome fell inside the interval; NULL until then."),
+    inside80=Column("BOOLEAN", "Whether it fell inside the 80% interval."),
+    crps=Column("DOUBLE", "Continuous ranked probability score of the forecast, in the unit of the metric; 0 is perfect."),
     scored_at=Column("TIMESTAMPTZ", "When the outcome was written (UTC).", volatile=True),
 )
 

@@ -8,10 +8,12 @@
 A library of its own: numpy and scipy, arrays or Arrow tables in, typed records out.
 """
 
+from lm.law.backtest import backtest
 from lm.law.fitting import fit, fit_all
 from lm.law.forecasting import curve, forecast, headline_law, score
 from lm.law.forms import FORMS, evaluate
 from lm.law.points import Points, gather
+from lm.law.predictive import crps_of
 from lm.law.records import Forecast, Law, Score, forecast_row, law_rows
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "Law",
     "Points",
     "Score",
+    "backtest",
+    "crps_of",
     "curve",
     "evaluate",
     "fit",

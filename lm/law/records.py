@@ -14,6 +14,7 @@ import numpy as np
 
 from lm.law.forms import Form, Scale, get
 from lm.law.points import Exclusion, Floats, Points
+from lm.law.predictive import QUANTILES
 from storage.digest import digest
 
 if TYPE_CHECKING:
@@ -120,7 +121,12 @@ class Forecast:
     level: float
     num_seeds: int
     components: Mapping[str, float]
-    """Half-widths on the log loss: sampling_low, sampling_high, seed_noise, form_error; and num_hidden_errors."""
+    """Half-widths on the log loss: sampling_low, sampling_high, seed_noise, form_error; and num_hidden_errors (cuts of the own data),
+    own_record (how much they widened the interval), degrees_of_freedom."""
+    quantiles: tuple[float, ...]
+    """Losses at the probabilities of `lm.law.predictive.QUANTILES`."""
+    weights: Mapping[str, float]
+    """What each candidate law counts in the average."""
     warnings: tuple[str, ...]
 
 
@@ -132,6 +138,8 @@ class Score:
     """Mean over seeds."""
     inside: bool
     """Whether it lies in the interval, ends included."""
+    crps: float
+    """Continuous ranked probability score, in the unit of the loss; 0 is perfect."""
 
 
 def rounded(value: float) -> float:
@@ -205,6 +213,7 @@ def _law_row(law: Law, ladder_id: str, metric: str, curve: object) -> dict[str, 
 
 def forecast_row(forecast: Forecast, *, ladder_id: str, rung: int | None, metric: str) -> dict[str, Any]:
     """A row of the table `forecasts`, still without outcome; the lake adds when it was registered and on which snapshot."""
+    quantiles = {repr(probability): loss for probability, loss in zip(QUANTILES, forecast.quantiles, strict=True)}
     return {
         "forecast_id": forecast.forecast_id,
         "law_id": forecast.law_id,
@@ -217,11 +226,17 @@ def forecast_row(forecast: Forecast, *, ladder_id: str, rung: int | None, metric
         "low": rounded(forecast.low),
         "high": rounded(forecast.high),
         "level": forecast.level,
+        "low80": rounded(quantiles["0.1"]),
+        "high80": rounded(quantiles["0.9"]),
+        "quantiles": canonical_json(quantiles),
+        "form_weights": canonical_json(forecast.weights),
         "num_seeds": forecast.num_seeds,
         "components": canonical_json(forecast.components),
         "registered_at": None,
         "lake_snapshot": None,
         "outcome": None,
         "inside": None,
+        "inside80": None,
+        "crps": None,
         "scored_at": None,
     }
