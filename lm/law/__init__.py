@@ -8,7 +8,7 @@
 A library of its own: numpy and scipy, arrays or Arrow tables in, typed records out.
 """
 
-from lm.law.backtest import backtest
+from lm.law.backtesting import backtest
 from lm.law.fitting import fit, fit_all
 from lm.law.forecasting import curve, forecast, headline_law, score
 from lm.law.forms import FORMS, evaluate
