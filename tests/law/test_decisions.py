@@ -27,7 +27,8 @@ def beliefs() -> dict[str, Belief]:
     plan = decisions.SweepPlan(sizes=SIZES, tokens=TOKENS, num_seeds=2, run_sd=0.002, point_sd=0.001)
     rng = np.random.default_rng(3)
     laws = {
-        name: law.fit(decisions.draw(plan, CHINCHILLA, rng, multiplier=m), "chinchilla", num_bootstrap=100) for name, m in WORTH.items()
+        name: law.fit(decisions.draw(plan, CHINCHILLA, rng, multiplier=m), "chinchilla", num_bootstrap=100, with_profiles=False)
+        for name, m in WORTH.items()
     }
     return believe(laws, 1.6e7, num_draws=800)
 
@@ -70,7 +71,7 @@ def test_recipes_that_swap_show_where() -> None:
         rows = [(f"{name}{i}", sizes, t, i, 2.0 + b * t**-exponent * math.exp(0.0005 * (-1) ** i)) for i in (0, 1) for t in TOKENS]
         keys = ("run_id", "num_params", "num_tokens", "seed", "value")
         columns[name] = {key: [row[k] for row in rows] for k, key in enumerate(keys)}
-    laws = {name: law.fit(table, "data_only", num_bootstrap=60) for name, table in columns.items()}
+    laws = {name: law.fit(table, "data_only", num_bootstrap=60, with_profiles=False) for name, table in columns.items()}
     one = decisions.compare(believe(laws, sizes, num_draws=400), "A", "B", Target(num_params=sizes, num_tokens=2.0**26))
     assert one.winner == "B"
     assert one.crossing.probability > 0.9
@@ -116,7 +117,7 @@ def test_one_size_cannot_share_a_budget() -> None:
         "value": [4.0, 3.6, 3.3, 3.1],
     }
     with pytest.raises(ValueError, match="a law over several sizes is needed"):
-        decisions.allocate(believe({"A": law.fit(rows, "data_only", num_bootstrap=20)})["A"], 1e15)
+        decisions.allocate(believe({"A": law.fit(rows, "data_only", num_bootstrap=20, with_profiles=False)})["A"], 1e15)
 
 
 @given(st.floats(1e3, 1e12), st.floats(1.0, 200.0), st.floats(0.5, 1000.0))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lm.law.decisions.beliefs import FLOPS_PER_PARAM_TOKEN, Belief, Estimate
+from lm.law.decisions.beliefs import FLOPS_PER_PARAM_TOKEN, Belief, Estimate, log_losses
 from lm.law.points import Floats
 
 INFERENCE_FLOPS = 2.0
@@ -68,7 +68,7 @@ def allocate(belief: Belief, flops: float, *, inference_tokens: float = 0.0, lev
     sizes = _sizes(belief, flops, inference_tokens)
     tokens = tokens_for(flops, sizes, inference_tokens)
     losses = belief.log_losses(sizes, tokens)
-    middle = np.log(np.array([belief.expected(n, d) for n, d in zip(sizes, tokens, strict=True)]))
+    middle = log_losses(belief.law, belief.law.theta[None], sizes, tokens)[0]
     best, chosen = losses.argmin(axis=1), int(middle.argmin())
     at_edge = float(((best == 0) | (best == len(sizes) - 1)).mean())
     good = sizes[middle <= middle[chosen] + CLOSE]
@@ -123,11 +123,8 @@ def _wasted(belief: Belief, loss: float, sizes: Floats, flops: float, inference:
     for share in shares:
         tokens = tokens_for(flops * share, sizes, inference)
         allowed = tokens > 1.0
-        law = belief.law
-        if allowed.any():
-            coordinates = np.log(sizes[allowed]) - law.scale.log_params, np.log(tokens[allowed]) - law.scale.log_tokens
-            if float(law.form_record.predict(law.theta[None], *coordinates)[0].min() + law.scale.log_value) <= np.log(loss):
-                return float(1.0 - share)
+        if allowed.any() and log_losses(belief.law, belief.law.theta[None], sizes[allowed], tokens[allowed]).min() <= np.log(loss):
+            return float(1.0 - share)
     return 0.0
 
 

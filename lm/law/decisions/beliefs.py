@@ -16,8 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from lm.law.fitting import fit
+from lm.law.fitting import require, solve
 from lm.law.forecasting import headline_law
+from lm.law.forms import Scale
 from lm.law.points import SAME_SIZE, Floats, Points, distinct, same
 from lm.law.records import Law
 
@@ -64,6 +65,8 @@ class Belief:
     """Bootstrap replicate behind each draw."""
     tilt: Floats
     """Log loss added per unit of extrapolation, in each draw."""
+    slopes: tuple[float, float]
+    """Standard deviation of the tilt: the part shared with the other recipes, and the recipe's own."""
     num_misses: int
     """Hidden cells behind the tilt; 0 means that it spans the whole change the law predicts beyond the data."""
 
@@ -75,10 +78,13 @@ class Belief:
     def log_losses(self, num_params: Floats | float, num_tokens: Floats | float) -> Floats:
         """Log loss of every draw at each point [draws, points]."""
         sizes, tokens = np.broadcast_arrays(np.atleast_1d(num_params).astype(float), np.atleast_1d(num_tokens).astype(float))
-        base = log_losses(self.law, self.law.samples, sizes, tokens)[self.replicate]
         far = distance(self.law.points, self.axis, sizes, tokens)
-        found: Floats = base + self.tilt[:, None] * far[None]
+        found: Floats = self.fitted(sizes, tokens) + self.tilt[:, None] * far[None]
         return found
+
+    def fitted(self, num_params: Floats, num_tokens: Floats) -> Floats:
+        """The same without the error of the form: what the replicates of the law say [draws, points]."""
+        return log_losses(self.law, self.law.samples, num_params, num_tokens)[self.replicate]
 
     def expected(self, num_params: float, num_tokens: float) -> float:
         """Loss of the fitted law itself."""
@@ -104,8 +110,13 @@ class Belief:
 
 def log_losses(law: Law, theta: Floats, num_params: Floats, num_tokens: Floats) -> Floats:
     """Log loss of each row of internal constants at each point [fits, points]."""
-    coordinates = np.log(num_params) - law.scale.log_params, np.log(num_tokens) - law.scale.log_tokens
-    found: Floats = law.form_record.predict(theta, *coordinates)[0] + law.scale.log_value
+    return _evaluate(law, theta, law.scale, num_params, num_tokens)
+
+
+def _evaluate(law: Law, theta: Floats, scale: Scale, num_params: Floats, num_tokens: Floats) -> Floats:
+    """The form of a law under other constants. A form that knows repetition is asked about data of which nothing repeats."""
+    coordinates = np.log(num_params) - scale.log_params, *[np.log(num_tokens) - scale.log_tokens] * 2
+    found: Floats = law.form_record.predict(theta, *coordinates[: len(law.form_record.columns)])[0] + scale.log_value
     return found
 
 
@@ -141,8 +152,9 @@ def believe(
     beliefs = {}
     for name, law in chosen.items():
         alone = rng.standard_t(max(2, num_cuts * max(1, len(chosen) - 1)), num_draws)
-        tilt = shared * common + own * alone if misses[name] else _unseen(law, axis) * alone
-        beliefs[name] = Belief(name, law, axis, rng.integers(len(law.samples), size=num_draws), tilt, len(misses[name]))
+        slopes = (shared, own) if misses[name] else (0.0, _unseen(law, axis))
+        tilt = slopes[0] * common + slopes[1] * alone
+        beliefs[name] = Belief(name, law, axis, rng.integers(len(law.samples), size=num_draws), tilt, slopes, len(misses[name]))
     return beliefs
 
 
@@ -169,10 +181,12 @@ def hidden_misses(law: Law, axis: Axis) -> Misses:
     for cut, limit in enumerate(_limits(at)):
         rest, hidden = points.where(at <= limit + SAME_SIZE), points.where(at > limit + SAME_SIZE)
         try:
-            without = fit(rest, law.form, num_bootstrap=20)
+            require(rest, law.form_record)
         except ValueError:
             continue
-        errors = np.log(hidden.value) - log_losses(without, without.theta[None], hidden.num_params, hidden.num_tokens)[0]
+        scale = Scale.of(rest)
+        theta, _, _ = solve(rest, law.form_record, scale)
+        errors = np.log(hidden.value) - _evaluate(law, theta[None], scale, hidden.num_params, hidden.num_tokens)[0]
         far = distance(rest, axis, hidden.num_params, hidden.num_tokens)
         for cell, index in _cells(hidden).items():
             if far[index[0]] >= SHORTEST:

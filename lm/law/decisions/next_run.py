@@ -1,25 +1,26 @@
 """Which run to pay for next: the one that narrows a forecast, or settles a decision, most for its cost.
 
-Every candidate is asked, before it is run, how much its outcome would tell: over the draws of a belief its loss and the target's loss vary
-together, and the stronger they do, the more of the target's variance one measurement removes. Sets are built greedily, each choice made
-on what the ones before it leave open. That is linear and Gaussian where the truth is neither; `benchmarks/decisions.py` compares the
-advice with random and with largest-affordable choices on published runs.
+Two things make a forecast uncertain, and a run helps against both. It fixes the constants of the law: over the replicates of the fit its
+loss and the target's vary together, and the stronger they do, the more of the target's variance one measurement removes. And it
+carries the data nearer to the target, which shrinks the error of the form in proportion. Sets are built greedily, each
+choice on what the ones before it leave open. That is linear and Gaussian where the truth is neither; `benchmarks/decisions.py`
+holds the advice against chance and against the largest affordable run on published runs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
-from lm.law.decisions.beliefs import FLOPS_PER_PARAM_TOKEN, Belief
-from lm.law.decisions.comparison import Target, probability_lower
-from lm.law.points import Floats
+from lm.law.decisions.beliefs import FLOPS_PER_PARAM_TOKEN, Belief, position
+from lm.law.decisions.comparison import Target
+from lm.law.points import SAME_SIZE, Floats
 
 TAILS = 0.01
 """Draws are pulled in to these quantiles before covariances are taken: Student's t has too much in its ends for them."""
 MOST_RUNS = 8
-ENOUGH = 0.01
+ENOUGH = 0.003
 """A run that removes less than this share of the variance there was at first is not worth naming."""
 NUM_OUTCOMES = 33
 
@@ -70,8 +71,7 @@ def sharpen(
 
     Raises: ValueError if no candidate is affordable.
     """
-    wanted = target.scaled(beliefs[recipe], np.ones(1))[:, 0]
-    return _advise(beliefs, wanted, candidates, budget, level, decides=False)
+    return _advise(_Question(beliefs, (recipe,), target), candidates, budget, level)
 
 
 def settle_comparison(
@@ -81,8 +81,7 @@ def settle_comparison(
 
     Raises: ValueError if no candidate is affordable.
     """
-    wanted = target.scaled(beliefs[b], np.ones(1))[:, 0] - target.scaled(beliefs[a], np.ones(1))[:, 0]
-    return _advise(beliefs, wanted, [c for c in candidates if c.recipe in (a, b)], budget, level, decides=True)
+    return _advise(_Question(beliefs, (a, b), target), candidates, budget, level)
 
 
 def candidates_for(
@@ -117,86 +116,152 @@ def _candidate(recipe: str, num_params: float, num_tokens: float, kind: str) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Joint:
-    """Covariance of the target (index 0) and of every candidate's loss, with each candidate's noise."""
+class _Open:
+    """What is still open about a target: what more runs would fix of the laws' constants, and how far out the target lies."""
 
     covariance: Floats
+    """Of the target (index 0) and of every candidate's loss, over the replicates of the laws."""
     noise: Floats
+    """Variance of one run's log loss, for each candidate."""
+    reach: Mapping[str, tuple[float, float]]
+    """Smallest and largest place measured on the axis of extrapolation, by recipe of the target."""
 
-    def left(self) -> Floats:
-        """Target variance left after each candidate."""
+    def sampling_left(self) -> Floats:
+        """Variance of the target's fitted value that is left after each candidate."""
         with_target = self.covariance[0, 1:]
         found: Floats = self.covariance[0, 0] - with_target**2 / (np.diag(self.covariance)[1:] + self.noise)
         return found
 
-    def after(self, i: int) -> "_Joint":
-        """The covariance once candidate i is measured."""
+    def after(self, i: int, recipe: str, place: float) -> "_Open":
+        """What is open once candidate i is measured."""
         column = self.covariance[:, 1 + i]
-        return replace(self, covariance=self.covariance - np.outer(column, column) / (column[1 + i] + self.noise[i]))
+        covariance = self.covariance - np.outer(column, column) / (column[1 + i] + self.noise[i])
+        return replace(self, covariance=covariance, reach=self.reached(recipe, place))
+
+    def reached(self, recipe: str, place: float) -> dict[str, tuple[float, float]]:
+        """The reach with one more place measured."""
+        return {name: (min(low, place), max(high, place)) if name == recipe else (low, high) for name, (low, high) in self.reach.items()}
 
 
-def _advise(
-    beliefs: Mapping[str, Belief], wanted: Floats, candidates: Sequence[Candidate], budget: float, level: float, *, decides: bool
-) -> Advice:
-    affordable = [c for c in candidates if c.flops <= budget * 1.0001]
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A target, the recipes it is about, and what its form error is made of."""
+
+    beliefs: Mapping[str, Belief]
+    recipes: tuple[str, ...]
+    """One, or the two whose difference is wanted."""
+    target: Target
+
+    def fitted(self) -> Floats:
+        """Log loss, or log ratio of two losses, in every draw, without the error of the form."""
+        at = [_fitted_at(self.beliefs[name], self.target) for name in self.recipes]
+        return at[0] if len(at) == 1 else at[1] - at[0]
+
+    def place(self, recipe: str) -> float:
+        """The target on the axis of extrapolation."""
+        belief, amount = self.beliefs[recipe], self.target.amount
+        if self.target.num_params is None:
+            return float(np.log(amount / FLOPS_PER_PARAM_TOKEN))
+        return float(position(belief.axis, np.array([self.target.num_params]), np.array([amount]))[0])
+
+    def form_variance(self, reach: Mapping[str, tuple[float, float]]) -> float:
+        """Variance that the form's error adds when so much is measured; what two recipes share drops out of their difference."""
+        far = [max(0.0, self.place(n) - reach[n][1]) / max(reach[n][1] - reach[n][0], SAME_SIZE) for n in self.recipes]
+        own = sum((self.beliefs[n].slopes[1] * d) ** 2 for n, d in zip(self.recipes, far, strict=True))
+        shared = self.beliefs[self.recipes[0]].slopes[0] * (far[0] if len(far) == 1 else far[1] - far[0])
+        return float(own + shared**2)
+
+
+def _fitted_at(belief: Belief, target: Target) -> Floats:
+    if target.num_params is not None:
+        return belief.fitted(np.array([target.num_params]), np.array([target.amount]))[:, 0]
+    sizes = np.array([float(np.median(belief.frontier(np.array([target.amount]))[1]))])
+    return belief.fitted(sizes, target.amount / (FLOPS_PER_PARAM_TOKEN * sizes))[:, 0]
+
+
+def _advise(question: _Question, candidates: Sequence[Candidate], budget: float, level: float) -> Advice:
+    affordable = [c for c in candidates if c.flops <= budget * 1.0001 and c.recipe in question.recipes]
     if not affordable:
         cheapest = min((c.flops for c in candidates), default=float("nan"))
         raise ValueError(f"no run fits a budget of {budget:.3g} FLOPs; the cheapest of {len(candidates)} costs {cheapest:.3g}")
-    joint = _joint(beliefs, wanted, affordable)
-    start, mean = joint.covariance[0, 0], float(np.median(wanted))
-    sets = [_greedy(joint, affordable, budget, per_cost) for per_cost in (False, True)]
-    chosen = min(sets, key=lambda found: found[-1][1] if found else np.inf)
-    tell = _teller(start, mean, decides)
-    singles = joint.left()
-    order = np.argsort(singles, kind="stable")[:5]
+    decides = len(question.recipes) == 2
+    wanted = question.fitted()
+    now = _open(question, wanted, affordable)
+    start, mean = _variance(question, now), float(np.median(wanted))
+    chosen = min(
+        (_greedy(question, now, affordable, budget, per_cost) for per_cost in (False, True)), key=lambda s: s[-1][1] if s else np.inf
+    )
+
+    def tell(left: float) -> tuple[float, float | None]:
+        return float(np.sqrt(left / start)) if start > 0 else 1.0, expected_right(mean, start, left) if decides else None
+
+    singles = _left(question, now, affordable)
     return Advice(
         tuple(Choice(affordable[i], *tell(left)) for i, left in chosen),
         budget,
         sum(affordable[i].flops for i, _ in chosen),
         float(np.sqrt(start) * stats.norm.ppf(0.5 + level / 2.0)),
-        max(p := probability_lower(wanted), 1.0 - p) if decides else None,
+        float(stats.norm.cdf(abs(mean) / np.sqrt(max(start, 1e-18)))) if decides else None,
         len(candidates),
-        tuple(Choice(affordable[i], *tell(float(singles[i]))) for i in order),
+        tuple(Choice(affordable[i], *tell(float(singles[i]))) for i in np.argsort(singles, kind="stable")[:5]),
     )
 
 
-def _joint(beliefs: Mapping[str, Belief], wanted: Floats, candidates: Sequence[Candidate]) -> _Joint:
-    columns = [wanted]
-    by_recipe: dict[str, list[int]] = {}
-    for i, candidate in enumerate(candidates):
-        by_recipe.setdefault(candidate.recipe, []).append(i)
-    found = np.empty((len(wanted), len(candidates)))
-    for name, index in by_recipe.items():
-        sizes = np.array([candidates[i].num_params for i in index])
-        found[:, index] = beliefs[name].log_losses(sizes, np.array([candidates[i].num_tokens for i in index]))
-    draws = np.concatenate([columns[0][:, None], found], axis=1)
+def _open(question: _Question, wanted: Floats, candidates: Sequence[Candidate]) -> _Open:
+    draws = np.empty((len(wanted), 1 + len(candidates)))
+    draws[:, 0] = wanted
+    for name in question.recipes:
+        index = [i for i, candidate in enumerate(candidates) if candidate.recipe == name]
+        if index:
+            sizes, tokens = (np.array([getattr(candidates[i], what) for i in index]) for what in ("num_params", "num_tokens"))
+            draws[:, [1 + i for i in index]] = question.beliefs[name].fitted(sizes, tokens)
     pulled = np.clip(draws, *np.quantile(draws, [TAILS, 1.0 - TAILS], axis=0))
-    noise = [beliefs[c.recipe].law.noise.run_sd ** 2 + beliefs[c.recipe].law.noise.point_sd ** 2 for c in candidates]
-    return _Joint(np.atleast_2d(np.cov(pulled, rowvar=False)) + 1e-18 * np.eye(draws.shape[1]), np.maximum(np.array(noise), 1e-12))
+    covariance = np.atleast_2d(np.cov(pulled, rowvar=False)) + 1e-18 * np.eye(draws.shape[1])
+    noise = [question.beliefs[c.recipe].law.noise for c in candidates]
+    return _Open(
+        covariance,
+        np.maximum(np.array([found.run_sd**2 + found.point_sd**2 for found in noise]), 1e-12),
+        {name: _reach(question.beliefs[name]) for name in question.recipes},
+    )
 
 
-def _greedy(joint: _Joint, candidates: Sequence[Candidate], budget: float, per_cost: bool) -> list[tuple[int, float]]:
+def _reach(belief: Belief) -> tuple[float, float]:
+    seen = position(belief.axis, belief.law.points.num_params, belief.law.points.num_tokens)
+    return float(seen.min()), float(seen.max())
+
+
+def _place(question: _Question, candidate: Candidate) -> float:
+    axis = question.beliefs[candidate.recipe].axis
+    return float(position(axis, np.array([candidate.num_params]), np.array([candidate.num_tokens]))[0])
+
+
+def _variance(question: _Question, now: _Open) -> float:
+    return float(now.covariance[0, 0]) + question.form_variance(now.reach)
+
+
+def _left(question: _Question, now: _Open, candidates: Sequence[Candidate]) -> Floats:
+    """Variance of the target that each candidate leaves."""
+    form = [question.form_variance(now.reached(c.recipe, _place(question, c))) for c in candidates]
+    found: Floats = now.sampling_left() + np.array(form)
+    return found
+
+
+def _greedy(question: _Question, now: _Open, candidates: Sequence[Candidate], budget: float, per_cost: bool) -> list[tuple[int, float]]:
     """Candidates in order of choice with the variance each leaves; by what is removed, or by what is removed per FLOP."""
     costs = np.array([c.flops for c in candidates])
     chosen: list[tuple[int, float]] = []
-    money, variance = budget * 1.0001, float(joint.covariance[0, 0])
+    money, start = budget * 1.0001, _variance(question, now)
+    variance = start
     while len(chosen) < MOST_RUNS:
-        removed = variance - joint.left()
-        removed[costs > money] = -np.inf
+        left = _left(question, now, candidates)
+        removed = np.where(costs > money, -np.inf, variance - left)
         best = int(np.argmax(removed / costs if per_cost else removed))
-        if removed[best] <= ENOUGH * float(joint.covariance[0, 0]):
+        if removed[best] <= ENOUGH * start:
             break
-        joint, variance, money = joint.after(best), variance - float(removed[best]), money - costs[best]
+        now = now.after(best, candidates[best].recipe, _place(question, candidates[best]))
+        variance, money = float(left[best]), money - costs[best]
         chosen.append((best, variance))
     return chosen
-
-
-def _teller(start: float, mean: float, decides: bool) -> Callable[[float], tuple[float, float | None]]:
-    def tell(left: float) -> tuple[float, float | None]:
-        share = float(np.sqrt(max(left, 0.0) / start)) if start > 0 else 1.0
-        return share, expected_right(mean, start, max(left, 0.0)) if decides else None
-
-    return tell
 
 
 def expected_right(mean: float, variance: float, left: float) -> float:

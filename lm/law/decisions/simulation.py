@@ -139,7 +139,7 @@ def _repeats(
     for number in range(num_repeats):
         rng = np.random.default_rng([seed, number])
         laws = {
-            name: fit(draw(plan, constants, rng, multiplier=worth), form, seed=number, num_bootstrap=100)
+            name: fit(draw(plan, constants, rng, multiplier=worth), form, seed=number, num_bootstrap=100, with_profiles=False)
             for name, worth in (("a", 1.0), ("b", multiplier))
         }
         beliefs = believe(laws, target.num_params, seed=number, num_draws=500)
