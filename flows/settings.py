@@ -44,8 +44,8 @@ class CrawlSettings(StageSettings):
 class DocumentsSettings(StageSettings):
     """How pages become text."""
 
-    extractor: str = "resiliparse"
-    """Engine that takes the main text out of HTML."""
+    extractor: str = "blocks"
+    """Engine that takes the main text out of HTML: blocks, resiliparse, trafilatura (an extra of its own), or wet for all visible text."""
     max_page_bytes: int = Field(20_000_000, ge=1)
     """Pages larger than this are set aside and counted."""
 
@@ -57,8 +57,23 @@ class SignalsSettings(StageSettings):
     """MinHash presets: fineweb (14 bands x 8 rows, word 5-grams), slimpajama (9 x 13, 13-character n-grams). Recipes ask for theirs."""
     min_jaccard: float = Field(0.5, gt=0, le=1)
     """Verified pairs below this similarity are not stored."""
+    bad_words: list[str] = []
+    """Files of words a text should not hold, one per line, each named after its language, such as en or zh.txt: score.bad_words."""
+    blocked_urls: list[str] = []
+    """Files of hosts, addresses or words of addresses that texts should not come from, one per line: score.blocked_url."""
     num_threads: int = Field(2, ge=1)
     """Threads of the kernels; the result does not depend on it."""
+
+
+class QualitySettings(StageSettings):
+    """What a quality classifier learns from."""
+
+    positives: str
+    """Texts you like: jsonl:GLOB, parquet:GLOB, text:GLOB, wiki:GLOB or wet:GLOB."""
+    negatives: str
+    """Texts you do not like, likewise."""
+    name: str = Field(pattern="^[a-z][a-z0-9_]{0,62}$")
+    """Name of the score: score.NAME in a recipe."""
 
 
 class ContaminationSettings(StageSettings):

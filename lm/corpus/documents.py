@@ -160,6 +160,8 @@ class _Shard:
             "language": language,
             "language_score": score,
             "extractor": result.extractor,
+            "lang_attribute": result.language,
+            "published_at": result.published_at,
             "num_chars": len(result.text),
             "num_bytes": len(result.text.encode()),
             "text": result.text,

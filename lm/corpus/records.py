@@ -31,7 +31,7 @@ class SourceFile:
 class ExtractionOptions:
     """How captures become text. Raises ValueError on a value that cannot work."""
 
-    extractor: str = "resiliparse"
+    extractor: str = "blocks"
     """Engine that takes the main text out of HTML; one of `extraction.ENGINES`."""
     min_chars: int = 1
     """Shorter texts are set aside as empty_text."""

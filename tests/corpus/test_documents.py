@@ -66,7 +66,7 @@ def test_captures_and_documents_of_a_warc_have_the_columns_of_the_lake(tmp_path:
     assert document["text"] == text
     assert document["id"] == digest(text)
     assert (document["num_chars"], document["num_bytes"]) == (len(text), len(text.encode()))
-    assert (document["title"], document["language"], document["extractor"], document["host"]) == ("T", "en", "resiliparse", "a.example")
+    assert (document["title"], document["language"], document["extractor"], document["host"]) == ("T", "en", "blocks", "a.example")
     assert document["capture_id"] == capture["capture_id"] == digest("test", "https://A.example:8080/x", digest(html.encode()))
     assert (capture["status"], capture["content_type"], capture["etag"], capture["num_bytes"]) == (
         200,

@@ -1,23 +1,26 @@
 """From the bytes of a page to its main text.
 
-One function per engine stands behind one `extract`, so that an engine is added by one line in `ENGINES`. The default is
-resiliparse: some 300 pages of 190 kB per second on one core, far ahead of extractors that score the tree in Python. The cost is
-some precision around menus and teasers. Everything an engine returns goes through `clean_text`, so that the same text always has
-the same bytes and so the same id.
+One function stands in front of several engines (`engines.ENGINES`); which one made a text is recorded with it. The default is our own:
+0.965 F1 on 181 articles with known text in cross-validation, where trafilatura has 0.960 and resiliparse 0.934, at some thirty times
+the speed of the former. Whatever an engine returns goes through `clean_text`, so that the same text always has the same bytes and so
+the same id. What cannot become text is set aside under a fixed word, never with an exception.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree
 from resiliparse.parse.html.exception import HTMLParserException
 
 from lm.corpus.charset import decode
+from lm.corpus.extraction.engines import ENGINES, Engine, PageLimitError, engine_named
+from lm.corpus.extraction.metadata import Metadata, read_metadata
 from lm.corpus.nesting import is_too_deep
 from lm.corpus.records import ExtractionOptions
+
+__all__ = ["ENGINES", "Extracted", "NoText", "clean_text", "clean_title", "engine_named", "extract", "finish", "is_text", "media_type"]
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 TEXT_TYPES = frozenset({"text/plain"})
@@ -36,6 +39,9 @@ class Extracted:
     text: str
     title: str | None
     extractor: str
+    language: str | None = None
+    """What the page itself says, as in BCP 47."""
+    published_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +75,10 @@ def is_text(content_type: str | None, payload: bytes) -> bool:
 
 
 def extract(payload: bytes, content_type: str | None, options: ExtractionOptions) -> Extracted | NoText:
-    """Main text of a page, or why there is none: too_large, not_text, undecodable, binary, too_deep, unparsable,
-    no_main_content (there is text, but the engine takes all of it for menus and the like), empty_text.
+    """Main text of a page, or why there is none: too_large, not_text, undecodable, binary, too_many_tags, too_many_blocks, too_deep,
+    unparsable, no_main_content (there is text, but the engine takes all of it for menus and the like), empty_text.
 
-    Raises: ValueError if options.extractor is not one of ENGINES.
+    Raises: ValueError if options.extractor is not one of ENGINES; ImportError if it is not installed.
     """
     engine = engine_named(options.extractor)
     if len(payload) > options.max_page_bytes:
@@ -86,19 +92,32 @@ def extract(payload: bytes, content_type: str | None, options: ExtractionOptions
         return NoText("binary")
     if media_type(content_type) in TEXT_TYPES:
         return finish(page, None, "plain", options)
-    if is_too_deep(page):
+    return _extract_markup(_CONTROL.sub("", page), engine, options)
+
+
+def _extract_markup(page: str, engine: Engine, options: ExtractionOptions) -> Extracted | NoText:
+    """The engine's answer, within its limits."""
+    if page.count("<") > engine.max_tags:
+        return NoText("too_many_tags")
+    if not engine.is_linear and is_too_deep(page):
         return NoText("too_deep")
     try:
-        text, title = engine(_CONTROL.sub("", page))
+        text = engine.run(page)
+    except PageLimitError as error:
+        return NoText(error.reason)
     except (HTMLParserException, ValueError):
         return NoText("unparsable")
-    result = finish(text, title, options.extractor, options)
-    if isinstance(result, NoText) and not text.strip() and extract_plain_text(page).strip():
-        return NoText("no_main_content")
-    return result
+    found = read_metadata(page)
+    result = finish(text, found.title, options.extractor, options, found)
+    return NoText("no_main_content") if isinstance(result, NoText) and not text.strip() and _has_text(page) else result
 
 
-def finish(text: str, title: str | None, extractor: str, options: ExtractionOptions) -> Extracted | NoText:
+def _has_text(page: str) -> bool:
+    """Whether anything on the page is text, main or not."""
+    return not is_too_deep(page) and bool(extract_plain_text(page).strip())
+
+
+def finish(text: str, title: str | None, extractor: str, options: ExtractionOptions, found: Metadata | None = None) -> Extracted | NoText:
     """Clean a text that is at hand, and set it aside if too little or too much is left."""
     if len(text) > 4 * options.max_page_bytes:
         return NoText("too_large")
@@ -107,26 +126,5 @@ def finish(text: str, title: str | None, extractor: str, options: ExtractionOpti
         return NoText("empty_text")
     if len(text.encode()) > options.max_page_bytes:
         return NoText("too_large")
-    return Extracted(text, clean_title(title), extractor)
-
-
-def engine_named(name: str) -> Callable[[str], tuple[str, str | None]]:
-    """The engine of this name. Raises: ValueError naming those there are."""
-    if name not in ENGINES:
-        raise ValueError(f"extractor must be one of {', '.join(sorted(ENGINES))}, got {name!r}")
-    return ENGINES[name]
-
-
-def _resiliparse(html: str) -> tuple[str, str | None]:
-    """Main text with paragraphs and list bullets kept, and the title.
-
-    Leaving out comments and bylines raises F1 on 181 articles with known text from 0.916 to 0.934 (precision 0.860 to 0.891, recall 0.981
-    either way); the cost falls on forums that mark their posts as comments.
-    """
-    tree = HTMLTree.parse(html)
-    text = extract_plain_text(tree, main_content=True, preserve_formatting=True, alt_texts=False, comments=False, post_meta=False)
-    return text, tree.title
-
-
-ENGINES: Mapping[str, Callable[[str], tuple[str, str | None]]] = {"resiliparse": _resiliparse}
-"""Engine by name: from an HTML text without control characters to (text, title)."""
+    found = found or Metadata()
+    return Extracted(text, clean_title(title), extractor, found.language, found.published_at)

@@ -1,0 +1,146 @@
+"""How much a block looks like main text: two small forests of boosted trees, read from `model.json`.
+
+The first forest scores each block by its features alone. The second sees the same and, in `CONTEXT`, what the first said of the blocks
+around it and of all else in the elements that hold it; so a short line between paragraphs stays, and a paragraph among teasers goes.
+The model is data: names of features, thresholds and leaves as text; `training.py` writes it. Trees have one depth, so a block costs
+some 600 comparisons.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm.corpus.extraction import blocks as c
+from lm.corpus.extraction.blocks import Blocks
+from lm.corpus.extraction.features import FEATURES, NUM_FEATURES
+from lm.corpus.extraction.markup import Markup
+from lm.corpus.signals.hashing import inner, int64
+
+Array = NDArray[Any]
+
+MODEL_FILE = Path(__file__).with_name("model.json")
+CONTEXT: tuple[str, ...] = (
+    "score", "score_previous1", "score_next1", "score_previous2", "score_next2",
+    "rest_up1", "rest_up2", "rest_up3", "rest_up4", "main_before", "from_last_main", "from_next_main", "main_window",
+)  # fmt: skip
+"""Columns of the second forest, behind `FEATURES`."""
+NUM_CONTEXT = len(CONTEXT)
+_NO_BLOCK = -6.0
+_OUTSIDE = 99
+
+
+class Forest(NamedTuple):
+    """Trees of one depth; the children of node k are 2k+1 and 2k+2, and a value above the threshold goes to the second."""
+
+    features: Array
+    """int32 (tree, node): column that is compared."""
+    thresholds: Array
+    """float32 (tree, node)."""
+    leaves: Array
+    """float32 (tree, leaf): what is added to the score, in log odds."""
+    base: float
+    """Log odds before any tree."""
+
+
+class Model(NamedTuple):
+    """What `model.json` holds."""
+
+    first: Forest
+    second: Forest
+    threshold: float
+    """Log odds from which on a block is kept."""
+
+
+@cache
+def load_model(path: Path = MODEL_FILE) -> Model:
+    """The model of a file.
+
+    Raises: ValueError if it was trained on other features than this code computes.
+    """
+    data = json.loads(path.read_text())
+    names = [*FEATURES, *CONTEXT]
+    unknown = {name for forest in data["forests"] for tree in forest["trees"] for name in tree["features"]} - set(names)
+    if unknown:
+        names_text = ", ".join(sorted(unknown))
+        raise ValueError(f"{path} must use features of this code, but has {names_text}; train it again (lm.corpus.extraction.training)")
+    first, second = (_forest(forest, {name: number for number, name in enumerate(names)}) for forest in data["forests"])
+    return Model(first, second, float(data["threshold"]))
+
+
+def _forest(data: dict[str, Any], columns: dict[str, int]) -> Forest:
+    trees = data["trees"]
+    return Forest(
+        np.array([[columns[name] for name in tree["features"]] for tree in trees], np.int32),
+        np.array([tree["thresholds"] for tree in trees], np.float32),
+        np.array([tree["leaves"] for tree in trees], np.float32),
+        float(data["base"]),
+    )
+
+
+@inner
+def score(forest: Forest, x: Array) -> Array:
+    """Log odds of each row of features, float32 (block,)."""
+    num_nodes = forest.features.shape[1]
+    scores = np.full(x.shape[0], np.float32(forest.base))
+    for b in range(x.shape[0]):
+        for tree in range(forest.features.shape[0]):
+            node = 0
+            while node < num_nodes:
+                node = 2 * node + 1 + int64(x[b, forest.features[tree, node]] > forest.thresholds[tree, node])
+            scores[b] += forest.leaves[tree, node - num_nodes]
+    return scores
+
+
+@inner
+def _fill_rest(x: Array, scores: Array, odds: Array, markup: Markup, blocks: Blocks) -> None:
+    """The share of main text in all else that the four elements around a block hold; -1 where they hold nothing else."""
+    held = np.zeros((markup.tags.size, 2), np.float32)
+    for b in range(scores.size):
+        held[blocks.holders[b], 0] += blocks.counts[b, c.WORDS]
+        held[blocks.holders[b], 1] += blocks.counts[b, c.WORDS] * odds[b]
+    for e in range(markup.tags.size - 1, 0, -1):
+        held[markup.parents[e], 0] += held[e, 0]
+        held[markup.parents[e], 1] += held[e, 1]
+    for b in range(scores.size):
+        words, up = blocks.counts[b, c.WORDS], markup.parents[blocks.holders[b]]
+        for level in range(4):
+            rest = held[up, 0] - words
+            x[b, NUM_FEATURES + 5 + level] = (held[up, 1] - words * odds[b]) / rest if rest > 0.5 else -1
+            up = markup.parents[up]
+
+
+@inner
+def fill_context(x: Array, scores: Array, markup: Markup, blocks: Blocks) -> None:
+    """Fill the columns of `CONTEXT` from the first forest's scores."""
+    num = scores.size
+    odds = 1 / (1 + np.exp(-scores))
+    _fill_rest(x, scores, odds, markup, blocks)
+    total, before = np.float32(0), np.float32(0)
+    for b in range(num):
+        total += blocks.counts[b, c.WORDS] * odds[b]
+    since = _OUTSIDE
+    for b in range(num):
+        f = NUM_FEATURES
+        x[b, f] = scores[b]
+        x[b, f + 1] = scores[b - 1] if b > 0 else _NO_BLOCK
+        x[b, f + 2] = scores[b + 1] if b + 1 < num else _NO_BLOCK
+        x[b, f + 3] = scores[b - 2] if b > 1 else _NO_BLOCK
+        x[b, f + 4] = scores[b + 2] if b + 2 < num else _NO_BLOCK
+        x[b, f + 9] = before / max(np.float32(0.1), total)
+        before += blocks.counts[b, c.WORDS] * odds[b]
+        since = 0 if scores[b] > 0 else since + 1
+        x[b, f + 10] = since
+        words, main = np.float32(0), np.float32(0)
+        for other in range(max(0, b - 5), min(num, b + 6)):
+            if other != b:
+                words += blocks.counts[other, c.WORDS]
+                main += blocks.counts[other, c.WORDS] * odds[other]
+        x[b, f + 12] = main / max(np.float32(0.1), words)
+    since = _OUTSIDE
+    for b in range(num - 1, -1, -1):
+        since = 0 if scores[b] > 0 else since + 1
+        x[b, NUM_FEATURES + 11] = since

@@ -1,0 +1,159 @@
+"""The compiled way through a page, in two steps: what is on it, and what of it is written.
+
+Both hold no interpreter lock. The compiled form is kept beside the source and used again only while no source file it was made from has
+changed: numba itself looks at one file, so a digest of all of them is part of what is compiled. The first use on a machine compiles for
+some twenty seconds.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lm.corpus.extraction import blocks, features, forest, markup, text, vocabulary
+from lm.corpus.extraction.blocks import Blocks, find_blocks
+from lm.corpus.extraction.features import around_table, measure_blocks
+from lm.corpus.extraction.forest import NUM_CONTEXT, Model, fill_context, load_model, score
+from lm.corpus.extraction.markup import Markup, scan
+from lm.corpus.extraction.text import write_text
+from lm.corpus.extraction.vocabulary import Vocabulary
+
+Array = NDArray[Any]
+
+MAX_BLOCKS = 50_000
+"""Most blocks of a page: 27 MB of features. The largest of 525 real pages had 4,300."""
+_MIN_WORDS = 10.0
+"""With fewer words above the threshold, the page is taken to be of a kind the model is shy of, and the threshold is lowered."""
+_LOWEST = -1.2
+"""That lower threshold, in log odds."""
+
+
+class Page(NamedTuple):
+    """What is on a page."""
+
+    markup: Markup
+    blocks: Blocks
+    features: Array
+    """float32 (block, feature); no rows if the page has more than MAX_BLOCKS blocks."""
+
+
+def read_page(page: Array) -> Page:
+    """Elements, blocks and features of a page's bytes in UTF-8."""
+    words = vocabulary.vocabulary()
+    return Page(*_read()(page, words, _around())[:3])
+
+
+def main_text(page: Array, found: Page, model: Model | None = None) -> bytes:
+    """The bytes of the main text, with entities."""
+    return bytes(_choose()(page, found.markup, found.blocks, found.features, model or load_model(), vocabulary.vocabulary().kinds)[0])
+
+
+def block_scores(page: Array, found: Page, model: Model) -> Array:
+    """Log odds per block."""
+    return np.asarray(_choose()(page, found.markup, found.blocks, found.features, model, vocabulary.vocabulary().kinds)[1])
+
+
+def with_context(found: Page, scores: Array) -> Array:
+    """A page's features with the columns of `forest.CONTEXT` filled from the first forest's scores: what the second forest sees."""
+    return np.asarray(_context()(found.markup, found.blocks, found.features.copy(), scores)[0])
+
+
+def text_of_blocks(page: Array, found: Page, keep: Array) -> bytes:
+    """The bytes of the chosen blocks, with entities."""
+    return bytes(_writer()(page, found.markup, found.blocks, keep, vocabulary.vocabulary().kinds)[0])
+
+
+def compiled(function: Callable[..., Any], trial: Callable[[Callable[..., Any]], object]) -> Callable[..., Any]:
+    """The function compiled, kept on disk where that is possible; `trial` calls it once."""
+    try:
+        kernel: Callable[..., Any] = njit(nogil=True, error_model="numpy", cache=True)(function)
+        trial(kernel)
+    except (OSError, RuntimeError) as error:
+        logging.getLogger(__name__).warning("compiled kernels cannot be kept on disk and are compiled in each process: %s", error)
+        kernel = njit(nogil=True, error_model="numpy")(function)
+        trial(kernel)
+    return kernel
+
+
+@cache
+def _around() -> Array:
+    return around_table()
+
+
+def _version() -> int:
+    hasher = hashlib.blake2b(digest_size=7)
+    for module in (blocks, features, forest, markup, text, vocabulary):
+        hasher.update(Path(str(module.__file__)).read_bytes())
+    hasher.update(Path(__file__).read_bytes())
+    return int.from_bytes(hasher.digest(), "big") + 1
+
+
+def _tiny() -> Array:
+    return np.frombuffer(b"<p>x</p>", np.uint8)
+
+
+@cache
+def _read() -> Callable[..., Any]:
+    version = _version()
+
+    def read(page: Array, words: Vocabulary, around: Array) -> Any:
+        found = scan(page, words)
+        parts, holders = find_blocks(page, found, words.kinds)
+        if parts.first.size > MAX_BLOCKS:
+            return found, parts, np.zeros((0, 1), np.float32), version
+        return found, parts, measure_blocks(found, parts, holders, words.kinds, around, NUM_CONTEXT), version
+
+    return compiled(read, lambda kernel: kernel(_tiny(), vocabulary.vocabulary(), _around()))
+
+
+@cache
+def _choose() -> Callable[..., Any]:
+    version = _version()
+
+    def choose(page: Array, found: Markup, parts: Blocks, x: Array, model: Model, kinds: Array) -> Any:
+        fill_context(x, score(model.first, x), found, parts)
+        scores = score(model.second, x)
+        threshold, words = model.threshold, np.float32(0)
+        for b in range(scores.size):
+            if scores[b] > threshold:
+                words += parts.counts[b, blocks.WORDS]
+        if words < _MIN_WORDS:
+            threshold = min(threshold, _LOWEST)
+        return write_text(page, found, parts, scores > threshold, kinds), scores, version
+
+    return compiled(choose, lambda kernel: kernel(_tiny(), *read_page(_tiny()), load_model(), vocabulary.vocabulary().kinds))
+
+
+@cache
+def _context() -> Callable[..., Any]:
+    version = _version()
+
+    def context(found: Markup, parts: Blocks, x: Array, scores: Array) -> Any:
+        fill_context(x, scores, found, parts)
+        return x, version
+
+    def trial(kernel: Callable[..., Any]) -> object:
+        found = read_page(_tiny())
+        return kernel(found.markup, found.blocks, found.features, np.zeros(1, np.float32))
+
+    return compiled(context, trial)
+
+
+@cache
+def _writer() -> Callable[..., Any]:
+    version = _version()
+
+    def write(page: Array, found: Markup, parts: Blocks, keep: Array, kinds: Array) -> Any:
+        return write_text(page, found, parts, keep, kinds), version
+
+    def trial(kernel: Callable[..., Any]) -> object:
+        found = read_page(_tiny())
+        return kernel(_tiny(), found.markup, found.blocks, np.ones(1, np.bool_), vocabulary.vocabulary().kinds)
+
+    return compiled(write, trial)
