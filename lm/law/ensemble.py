@@ -116,7 +116,7 @@ def build(points: Points, *, seed: int = 0, num_bootstrap: int = 24, memo: Memo 
         for limit in limits(points, by_data)
         if (axis > limit + CLOSEST).any()
     ]
-    cuts = tuple(_cut(record[:number], hiding, by_data) for number, hiding in enumerate(record))
+    cuts = tuple(_cut(record[:number], hiding, by_data, whole.num_points) for number, hiding in enumerate(record))
     return Ensemble(points, whole, _weights(record, whole), cuts, _seed_sd(points, whole))
 
 
@@ -177,13 +177,13 @@ def _usual(fitted: Fitted) -> Floats:
     return shares
 
 
-def _cut(below: Sequence[Hiding], hiding: Hiding, by_data: bool) -> Cut:
+def _cut(below: Sequence[Hiding], hiding: Hiding, by_data: bool, num_points: int) -> Cut:
     """The errors of the average that was possible with what a cut kept, its weights coming from the cuts below it."""
     seen = [Hiding(one.limit, one.fitted, one.hidden.where(extent(one.hidden, by_data) <= hiding.limit)) for one in below]
     weights = _weights([one for one in seen if len(one.hidden)], hiding.fitted)
     x, y = candidates.coordinates(hiding.hidden)
     centre, evidence = _evidence(hiding.fitted, weights, x, y, hiding.fitted.residual_sd)
-    return Cut(evidence, np.log(hiding.hidden.value) - centre)
+    return Cut(evidence, np.log(hiding.hidden.value) - centre, hiding.fitted.num_points / num_points)
 
 
 def _weights(record: Sequence[Hiding], whole: Fitted) -> Floats:

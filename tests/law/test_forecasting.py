@@ -127,9 +127,9 @@ def test_gradients_of_candidates_match_differences() -> None:
 
 def test_own_misses_widen_the_interval_and_add_to_its_certainty() -> None:
     flat = Evidence(np.full(4, 0.01), np.zeros(4), np.zeros(4))
-    tight, wide = (calibrate([Cut(flat, np.full(4, error))] * 3, PRIOR) for error in (0.0, 0.03))
+    tight, wide = (calibrate([Cut(flat, np.full(4, error), 0.5)] * 3, PRIOR) for error in (0.0, 0.03))
     assert tight[0] < 1.0 < wide[0]
-    assert tight[1] == wide[1] == pytest.approx(PRIOR.freedom + 3 * PRIOR.own)
+    assert tight[1] == wide[1] == pytest.approx(PRIOR.freedom + 1.5 * PRIOR.own)
 
 
 def test_a_known_prior_is_recovered() -> None:
