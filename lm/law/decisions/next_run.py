@@ -22,6 +22,10 @@ TAILS = 0.01
 MOST_RUNS = 8
 ENOUGH = 0.003
 """A run that removes less than this share of the variance there was at first is not worth naming."""
+PARTS = (1, 2, 4)
+"""Sets are also sought among runs that cost at most such a part of the budget: one large run is not always best."""
+CLOSE = 1.3
+"""Sets that leave up to this many times the least variance count as equally good."""
 NUM_OUTCOMES = 33
 
 
@@ -188,9 +192,9 @@ def _advise(question: _Question, candidates: Sequence[Candidate], budget: float,
     wanted = question.fitted()
     now = _open(question, wanted, affordable)
     start, mean = _variance(question, now), float(np.median(wanted))
-    chosen = min(
-        (_greedy(question, now, affordable, budget, per_cost) for per_cost in (False, True)), key=lambda s: s[-1][1] if s else np.inf
-    )
+    ways = [(False, budget / parts) for parts in PARTS] + [(True, budget)]
+    sets = [_greedy(question, now, affordable, budget, per_cost, dearest) for per_cost, dearest in ways]
+    chosen = _furthest([found for found in [*sets, _largest_first(question, now, affordable, budget)] if found], affordable)
 
     def tell(left: float) -> tuple[float, float | None]:
         return float(np.sqrt(left / start)) if start > 0 else 1.0, expected_right(mean, start, left) if decides else None
@@ -246,15 +250,17 @@ def _left(question: _Question, now: _Open, candidates: Sequence[Candidate]) -> F
     return found
 
 
-def _greedy(question: _Question, now: _Open, candidates: Sequence[Candidate], budget: float, per_cost: bool) -> list[tuple[int, float]]:
-    """Candidates in order of choice with the variance each leaves; by what is removed, or by what is removed per FLOP."""
+def _greedy(
+    question: _Question, now: _Open, candidates: Sequence[Candidate], budget: float, per_cost: bool, dearest: float
+) -> list[tuple[int, float]]:
+    """Candidates that cost `dearest` at most, by what they remove, in all or per FLOP, with the variance that is left after each."""
     costs = np.array([c.flops for c in candidates])
     chosen: list[tuple[int, float]] = []
     money, start = budget * 1.0001, _variance(question, now)
     variance = start
     while len(chosen) < MOST_RUNS:
         left = _left(question, now, candidates)
-        removed = np.where(costs > money, -np.inf, variance - left)
+        removed = np.where(costs > min(money, dearest * 1.0001), -np.inf, variance - left)
         best = int(np.argmax(removed / costs if per_cost else removed))
         if removed[best] <= ENOUGH * start:
             break
@@ -262,6 +268,26 @@ def _greedy(question: _Question, now: _Open, candidates: Sequence[Candidate], bu
         variance, money = float(left[best]), money - costs[best]
         chosen.append((best, variance))
     return chosen
+
+
+def _largest_first(question: _Question, now: _Open, candidates: Sequence[Candidate], budget: float) -> list[tuple[int, float]]:
+    """The dearest runs that the money pays for, with the variance each leaves."""
+    chosen: list[tuple[int, float]] = []
+    money = budget * 1.0001
+    for i in sorted(range(len(candidates)), key=lambda i: -candidates[i].flops):
+        if candidates[i].flops <= money and len(chosen) < MOST_RUNS:
+            chosen.append((i, float(_left(question, now, candidates)[i])))
+            now, money = now.after(i, candidates[i].recipe, _place(question, candidates[i])), money - candidates[i].flops
+    return chosen
+
+
+def _furthest(sets: Sequence[list[tuple[int, float]]], candidates: Sequence[Candidate]) -> list[tuple[int, float]]:
+    """Of the sets that leave about the least, the one with the largest run: it rests least on the form."""
+    if not sets:
+        return []
+    least = min(found[-1][1] for found in sets)
+    close = [found for found in sets if found[-1][1] <= least * CLOSE]
+    return max(close, key=lambda found: (max(candidates[i].flops for i, _ in found), -found[-1][1]))
 
 
 def expected_right(mean: float, variance: float, left: float) -> float:
