@@ -32,6 +32,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "metrics": ("metrics",),
     "law": ("laws",),
     "forecast": ("forecasts",),
+    "decisions": ("conclusions",),
     "all stages": ("stages", "rejects", "statistics", "lake_info"),
 }
 """The stage that writes each table, in the order of the stages."""

@@ -454,6 +454,18 @@ FORECASTS = _table(
     scored_at=Column("TIMESTAMPTZ", "When the outcome was written (UTC).", volatile=True),
 )
 
+CONCLUSIONS = _table(
+    "conclusions",
+    "What was concluded from the runs of a ladder, and of those it can be compared with. Rows of earlier days stay, so that changes show.",
+    ladder_id=Column("VARCHAR", "Ladder that is reported."),
+    metric=Column("VARCHAR", "Metric behind it."),
+    question=Column("VARCHAR", "amount, recipes, ranking, crawl, repetition, allocation or next_run."),
+    subject=Column("VARCHAR", "Recipe or pair of recipes it is about; empty if it is about all."),
+    status=Column("VARCHAR", "answered, assumed (on an assumption the answer names), or open."),
+    verdict=Column("VARCHAR", "The answer in short; a conclusion has changed when this has."),
+    answer=Column("VARCHAR", "The whole answer as JSON: estimates with their intervals, curves, or what is missing. null is unbounded."),
+)
+
 SIGNALS_TABLE = _table(
     "signals",
     "Raw values measured on each document, one column per signal; thresholds over them are recipes.",

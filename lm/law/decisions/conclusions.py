@@ -1,0 +1,237 @@
+"""All that can be concluded from the ladders of a lake: answered, answered on an assumption, or open with what it would take.
+
+A conclusion is a question, a subject and an answer as JSON; `lm/law/decisions/words.py` says it in a language. Rows are kept, so
+that tomorrow's can be laid beside today's and the differences named. A question that the data cannot answer is a row as well,
+with the run that would answer it: silence would read as "nothing to see".
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from lm.law.decisions.allocation import allocate
+from lm.law.decisions.beliefs import FLOPS_PER_PARAM_TOKEN, Belief, believe
+from lm.law.decisions.comparison import Target, compare
+from lm.law.decisions.crawl_value import crawl_value
+from lm.law.decisions.next_run import Advice, candidates_for, settle_comparison, sharpen
+from lm.law.decisions.ranking import rank
+from lm.law.decisions.repetition import repeat
+from lm.law.fitting import fit_all
+from lm.law.points import Points
+from lm.law.records import Law, canonical_json
+
+QUESTIONS = ("amount", "recipes", "ranking", "crawl", "repetition", "allocation", "next_run")
+AHEAD = 4.0
+"""Decisions are asked for at so many times the largest amount measured."""
+FORMS = ("data_only", "chinchilla")
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The measured runs of one ladder, and how much data stands behind it."""
+
+    ladder_id: str
+    recipe: str
+    points: Points
+    available_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """One answer."""
+
+    question: str
+    subject: str
+    """What it is about: a recipe, a pair of recipes, or empty."""
+    status: str
+    """answered, assumed (answered on an assumption that is named), or open."""
+    verdict: str
+    """The answer in a word or number, equal as long as the conclusion is: what is compared between two days."""
+    answer: Mapping[str, Any]
+
+    def row(self) -> dict[str, str]:
+        """The row of the table `conclusions`."""
+        answer = canonical_json(plain(self.answer))
+        return {"question": self.question, "subject": self.subject, "status": self.status, "verdict": self.verdict, "answer": answer}
+
+
+def conclude(
+    ladders: Sequence[Ladder], *, before_tokens: float | None = None, level: float = 0.9, seed: int = 0, num_bootstrap: int = 400
+) -> list[Conclusion]:
+    """All conclusions; the first ladder is the one that is reported, the others are those it can be compared with.
+
+    before_tokens: data of the first ladder's recipe before the last crawl that changed it; None if there was one crawl only.
+    """
+    if not ladders or not len(ladders[0].points):
+        return [_open(question, "no_runs") for question in QUESTIONS]
+    laws = {}
+    for ladder in ladders:
+        found, _ = fit_all(ladder.points, seed=seed, num_bootstrap=num_bootstrap, forms=FORMS, with_profiles=False)
+        if found:
+            laws[ladder.recipe] = found
+    first = ladders[0]
+    if first.recipe not in laws:
+        return [_open(question, "no_law", rungs=len(first.points.rungs())) for question in QUESTIONS]
+    size = max(s for s in first.points.sizes())
+    asked = Target(num_params=size, num_tokens=AHEAD * float(first.points.num_tokens.max()))
+    beliefs = believe(_covering(laws, size), size, seed=seed)
+    own = {first.recipe: beliefs[first.recipe]}
+    makers: list[Callable[[], list[Conclusion]]] = [
+        lambda: [_amount(own[first.recipe], first, size, level)],
+        lambda: _recipes(beliefs, asked, first, level),
+        lambda: [_crawl(own[first.recipe], first, size, before_tokens, level)],
+        lambda: [_repetition(own[first.recipe], first, size, level)],
+        lambda: [_allocation(laws[first.recipe], first, seed, level)],
+        lambda: [_next_run(beliefs, asked, ladders, level)],
+    ]
+    return [conclusion for make in makers for conclusion in make()]
+
+
+def _covering(laws: Mapping[str, Sequence[Law]], size: float) -> dict[str, Sequence[Law]]:
+    """Recipes with a law that says something about a size."""
+    return {
+        name: found for name, found in laws.items() if any(law.num_params is None or abs(law.num_params / size - 1) < 1e-9 for law in found)
+    }
+
+
+def _open(question: str, reason: str, subject: str = "", **details: Any) -> Conclusion:
+    return Conclusion(question, subject, "open", f"open: {reason}", {"reason": reason, **details})
+
+
+def _amount(belief: Belief, ladder: Ladder, size: float, level: float) -> Conclusion:
+    most = float(ladder.points.of_size(size).num_tokens.max())
+    found = crawl_value(belief, size, most, max(most, ladder.available_tokens), level=level)
+    doubled = crawl_value(belief, size, most, 2.0 * most, level=level)
+    pays = doubled.gain.low > 0
+    answer = {"size": size, "measured_tokens": most, "available": found, "doubling": doubled.gain, "doubled_loss": doubled.after_loss}
+    return Conclusion("amount", ladder.recipe, "answered", "more data helps" if pays else "not certain that more data helps", answer)
+
+
+def _recipes(beliefs: Mapping[str, Belief], asked: Target, first: Ladder, level: float) -> list[Conclusion]:
+    if len(beliefs) < 2:
+        points = first.points
+        size = max(points.sizes())
+        rungs = points.of_size(size).rungs()
+        cost = FLOPS_PER_PARAM_TOKEN * size * rungs[-1]
+        need = {"size": size, "num_tokens": rungs[-1], "num_rungs": len(rungs), "flops": cost}
+        return [_open(question, "one_recipe", first.recipe, needs=need) for question in ("recipes", "ranking")]
+    found = []
+    for a, b in combinations(sorted(beliefs, key=lambda name: (name != first.recipe, name)), 2):
+        one = compare(beliefs, a, b, asked, level=level)
+        found.append(Conclusion("recipes", f"{a} | {b}", "answered", one.winner or "tie", {"comparison": one}))
+    order = rank(beliefs, asked, level=level)
+    verdict = " > ".join(" = ".join(tier) for tier in order.tiers)
+    return [*found, Conclusion("ranking", "", "answered", verdict, {"ranking": order})]
+
+
+def _crawl(belief: Belief, ladder: Ladder, size: float, before: float | None, level: float) -> Conclusion:
+    if before is None or before <= 0 or ladder.available_tokens <= 0:
+        return _open("crawl", "one_crawl", ladder.recipe)
+    found = crawl_value(belief, size, before, ladder.available_tokens, level=level)
+    verdict = (
+        "nothing new"
+        if before == ladder.available_tokens
+        else "worth something"
+        if found.gain.low > 0
+        else "not certain to be worth anything"
+    )
+    return Conclusion("crawl", ladder.recipe, "assumed", verdict, {"value": found})
+
+
+def _repetition(belief: Belief, ladder: Ladder, size: float, level: float) -> Conclusion:
+    if ladder.available_tokens <= 0:
+        return _open("repetition", "no_data", ladder.recipe)
+    found = repeat(belief, size, ladder.available_tokens, level=level)
+    return Conclusion("repetition", ladder.recipe, "assumed", f"about {found.worth_it_epochs.value:.0f} epochs", {"repetition": found})
+
+
+def _allocation(laws: Sequence[Law], ladder: Ladder, seed: int, level: float) -> Conclusion:
+    joint = [law for law in laws if law.num_params is None]
+    spent = FLOPS_PER_PARAM_TOKEN * float((ladder.points.num_params * ladder.points.num_tokens).max())
+    if not joint:
+        size = max(ladder.points.sizes())
+        return _open("allocation", "one_size", ladder.recipe, needs={"size": size / 2.0, "num_rungs": len(ladder.points.rungs())})
+    belief = believe({ladder.recipe: joint[0]}, seed=seed)[ladder.recipe]
+    found = allocate(belief, AHEAD * spent, level=level)
+    if found.is_open:
+        return _open("allocation", "not_fixed", ladder.recipe, allocation=found)
+    side = (
+        "smaller"
+        if found.num_params.value < min(ladder.points.sizes())
+        else "larger"
+        if found.num_params.value > max(ladder.points.sizes())
+        else "within"
+    )
+    slices = [allocate(belief, spent * factor, level=level) for factor in (0.25, 1.0, 4.0, 16.0)]
+    return Conclusion("allocation", ladder.recipe, "answered", side, {"allocation": found, "slices": slices})
+
+
+def _next_run(beliefs: Mapping[str, Belief], asked: Target, ladders: Sequence[Ladder], level: float) -> Conclusion:
+    first = ladders[0]
+    most = {ladder.recipe: ladder.available_tokens for ladder in ladders}
+    candidates = candidates_for(beliefs, most_tokens={name: tokens for name, tokens in most.items() if tokens > 0})
+    last = dict.fromkeys(zip(first.points.run_id, first.points.num_params.tolist(), strict=True), 0.0)
+    for run, size, tokens in zip(first.points.run_id, first.points.num_params.tolist(), first.points.num_tokens.tolist(), strict=True):
+        last[run, size] = max(last[run, size], FLOPS_PER_PARAM_TOKEN * size * tokens)
+    budget = 4.0 * max(last.values())
+    rivals = [name for name in beliefs if name != first.recipe]
+    rival = min(rivals, key=lambda name: abs(compare(beliefs, first.recipe, name, asked).probability - 0.5), default=None)
+    try:
+        alone = {first.recipe: beliefs[first.recipe]}
+        advice: Advice = (
+            settle_comparison(beliefs, first.recipe, rival, asked, candidates, budget)
+            if rival
+            else sharpen(alone, first.recipe, asked, candidates, budget)
+        )
+    except ValueError:
+        return _open("next_run", "nothing_affordable", first.recipe, budget=budget)
+    if not advice.choices:
+        return _open("next_run", "nothing_helps", first.recipe, budget=budget)
+    best = advice.choices[0].candidate
+    verdict = f"{best.recipe} at {best.num_params:.4g} parameters and {best.num_tokens:.4g} tokens"
+    answer = {"advice": advice, "rival": rival, "target": asked, "spent_so_far": sum(last.values()), "level": level}
+    return Conclusion("next_run", first.recipe, "answered", verdict, answer)
+
+
+def plain(value: Any) -> Any:
+    """Records and arrays as JSON-ready values; what is infinite or no number becomes null, which reads as unbounded."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A conclusion that is no longer what it was."""
+
+    question: str
+    subject: str
+    before: str | None
+    after: str | None
+
+
+def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Change]:
+    """Conclusions whose verdict differs between two days, in the order of the newer one; what is gone comes last."""
+    old = {(row["question"], row["subject"]): str(row["verdict"]) for row in before}
+    new = {(row["question"], row["subject"]): str(row["verdict"]) for row in after}
+    found = [Change(*key, old.get(key), verdict) for key, verdict in new.items() if old.get(key) != verdict]
+    return found + [Change(*key, verdict, None) for key, verdict in old.items() if key not in new]
+
+
+def answer_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of a stored row."""
+    found: dict[str, Any] = json.loads(row["answer"])
+    return found
