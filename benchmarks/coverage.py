@@ -86,9 +86,7 @@ def trials_of(found: list[Ladder]) -> list[backtesting.Trial]:
     for ladder in found:
         some = backtesting.trials(ladder.points, data_set=ladder.data_set, ladder=ladder.name)
         if not some:
-            print(
-                f"skipped {ladder.data_set} {ladder.name}: {len(ladder.points)} points, no cut leaves 12 and others at 2 to 30 times the compute"
-            )
+            print(f"skipped {ladder.data_set} {ladder.name}: of {len(ladder.points)} points no cut leaves 12 and others further out")
         trials += some
     return trials
 

@@ -11,7 +11,7 @@ The cost: names are conventions, and a column that is called something else is n
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,19 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "num_tokens": (
         *("numtokens", "ntokens", "tokens", "d", "traintokens", "trainingtokens", "tokensseen", "numtraintokens", "datasize", "datatokens"),
         *("tokensb", "tokensm", "db", "dm", "totaltokens", "tokentrained", "tokenstrained", "trainedtokens", "trainsize"),
+        *("data", "datasetsize", "datasettokens", "numtokensseen"),
     ),
     "flops": ("flops", "flop", "trainingflop", "trainingflops", "trainflops", "c", "compute", "isoflop", "budget", "totalflops"),
-    "ratio": ("tokensperparam", "tokensperparameter", "tokenmultiplier", "dataratio", "chinchillamultiplier", "tokenparamratio", "dn"),
+    "ratio": (
+        "tokensperparam",
+        "tokensperparameter",
+        "tokenmultiplier",
+        "dataratio",
+        "chinchillamultiplier",
+        "tokenparamratio",
+        "dn",
+        "multiplier",
+    ),
     "unique_tokens": ("uniquetokens", "numuniquetokens", "ud", "uniquedata"),
     "epochs": ("epochs", "numepochs", "epoch"),
     "seed": ("seed", "randomseed", "runseed"),
@@ -221,15 +231,13 @@ def _table(data_set: str, label: str, file_name: str, rows: list[Row], *, alone:
     if not rows:
         return [], Note(label, False, "holds no rows")
     columns, losses = _columns(rows), _loss_columns(rows)
-    if "num_params" not in columns and {"flops", "num_tokens"} <= set(columns):
-        columns["derived_params"] = columns["flops"]
     if not losses:
         return [], Note(label, False, f"no column of losses among {', '.join(list(rows[0])[:12])}")
     if "num_params" not in columns and "num_tokens" not in columns:
         return [], Note(label, False, f"no column of model sizes or tokens among {', '.join(list(rows[0])[:12])}")
     if not {"num_tokens", "flops", "ratio", "unique_tokens"} & set(columns):
         return [], Note(label, False, f"no column of tokens, compute or epochs among {', '.join(list(rows[0])[:12])}")
-    groups = _group_columns(rows)
+    groups = _group_columns(rows, set(columns.values()))
     ladders, left_out = [], 0
     for loss in losses:
         for name, members in _grouped(rows, groups).items():
@@ -237,7 +245,7 @@ def _table(data_set: str, label: str, file_name: str, rows: list[Row], *, alone:
             left_out += dropped
             if points is not None and len(points) >= 4:
                 title = " ".join(part for part in (name, loss if len(losses) > 1 else "") if part) or "all"
-                ladders.append(Ladder(data_set if alone or data_set else label, title, points))
+                ladders.append(Ladder(data_set if alone else f"{data_set}/{Path(file_name).stem}".rstrip("/"), title, points))
     used = ", ".join(f"{quantity} = {column}" for quantity, column in columns.items())
     by = f", one ladder per {' and '.join(groups)}" if groups else ""
     rule = f"; {PUBLISHED[file_name]}" if file_name in PUBLISHED else ""
@@ -245,13 +253,13 @@ def _table(data_set: str, label: str, file_name: str, rows: list[Row], *, alone:
     return ladders, Note(label, bool(ladders), text)
 
 
-def _group_columns(rows: Sequence[Row]) -> list[str]:
+def _group_columns(rows: Sequence[Row], taken: Collection[str]) -> list[str]:
     """Columns that part rows into ladders: known names with 2 to MOST_GROUPS values, coarsest first, no two that say the same."""
     names = {plain(name): name for name in reversed(list(rows[0]))}
     found: list[str] = []
     seen: set[tuple[int, ...]] = set()
     for alias in GROUPS:
-        if alias not in names:
+        if alias not in names or names[alias] in taken:
             continue
         values = [str(row.get(names[alias])) for row in rows]
         codes = {value: number for number, value in enumerate(dict.fromkeys(values))}
@@ -328,12 +336,14 @@ def _best(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _final(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last checkpoint of each run, if that leaves a ladder; earlier ones have not finished their schedule."""
+    """The last checkpoint of each run where steps are given and that leaves a ladder; earlier ones have not finished their schedule."""
+    if not measured or not measured[0]["has_step"]:
+        return list(measured)
     last: dict[tuple[Any, ...], dict[str, Any]] = {}
     for one in measured:
         place = (one["run"], one["num_params"], one["seed"])
         if place not in last or one["num_tokens"] > last[place]["num_tokens"]:
             last[place] = one
     if len(last) < len(measured) and (len(last) < 12 or len({one["num_params"] for one in last.values()}) < 4):
-        return [{**one, "run_id": one["run"]} for one in measured]
+        return [{**one, "run_id": f"{one['run']} {one['num_params']:.0f} {one['seed']}"} for one in measured]
     return list(last.values())

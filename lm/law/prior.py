@@ -5,9 +5,9 @@ The prior is five numbers. The scale s of the error of log loss at a target is
     s^2 = tau^2 (form^2 spread^2 + sampling^2 bootstrap^2 + scatter^2 / runs),
 
 where `spread` is the disagreement of the candidate laws there, `bootstrap` their change when runs are drawn anew, and scatter that of a
-run around the law. tau^2 starts at 1 with the weight of `freedom` degrees of freedom; every cut that hides the top of the
-user's own data adds `own` times the share of the points it kept, with the mean squared error found there in units of s. The forecast is then Student's t with as many
-degrees of freedom: few cuts, long tails.
+run around the law. tau^2 starts at 1 with the weight of `freedom` degrees of freedom; every cut that hides the top of the user's own data
+adds `own` times the share of the points it kept, with the mean squared error found there in units of s. The forecast is then
+Student's t with as many degrees of freedom: few cuts, long tails.
 
 How they were measured: `benchmarks/interval_prior.py` cuts public ladders below each of their budgets, forecasts all runs at 2 to 30
 times the largest compute kept, and maximises the likelihood of the errors seen, every data set counting the same. Simulated ladders
@@ -43,7 +43,7 @@ class Prior:
     own: float
 
 
-PRIOR = Prior(form=0.58, scatter=1.0, sampling=0.68, freedom=4.4, own=0.46)
+PRIOR = Prior(form=0.57, scatter=1.0, sampling=0.67, freedom=4.2, own=0.46)
 """Fitted to all public ladders at hand."""
 START = Prior(form=0.3, scatter=1.0, sampling=0.7, freedom=4.0, own=0.5)
 
