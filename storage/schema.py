@@ -159,6 +159,29 @@ TEXT_VARIANTS = _table(
     num_removed_bytes=Column("BIGINT", "UTF-8 bytes that the edit took away."),
 )
 
+SCORES = _table(
+    "scores",
+    "Values of documents that depend on what a user brought: a trained classifier, a list of words or of addresses.",
+    id=ID,
+    name=Column("VARCHAR", "Name of the classifier; bad_words; blocked_url."),
+    value=Column(
+        "DOUBLE", "Probability of being like the positives, 0 to 1; how often a listed word occurs; addresses of the text that are listed."
+    ),
+)
+
+QUALITY_MODELS = _table(
+    "quality_models",
+    "A classifier trained on texts of a user's choice. Every text of the lake gets its score.",
+    model=Column("VARCHAR", "Name: score.NAME in a recipe."),
+    file=Column("VARCHAR", "Weights as safetensors, relative to the lake."),
+    weights_digest=Column("VARCHAR", "BLAKE2b-128 of the file, in hex."),
+    num_positives=Column("BIGINT", "Positive texts, equal ones counted once."),
+    num_negatives=Column("BIGINT", "Negative texts, equal ones counted once."),
+    num_held_out=Column("BIGINT", "Texts of both kinds held out from training, drawn by a hash of the text."),
+    held_out_auc=Column("DOUBLE", "Share of pairs of a held-out positive and negative in which the positive scores higher."),
+    held_out_accuracy=Column("DOUBLE", "Share of held-out texts on the right side of 0.5."),
+)
+
 HOST_LINES = _table(
     "host_lines",
     "Lines that stand in many documents of one host: menus, notices and other boilerplate.",
@@ -277,7 +300,7 @@ RECIPE_COUNTS = _table(
     ),
     num_removed=Column("BIGINT", "Documents whose first failing rule is this one; with 'kept' these add up to 'all'."),
     num_removed_bytes=Column("BIGINT", "UTF-8 bytes of the documents removed by it, or of the total."),
-    alarm=Column("VARCHAR", "removes_nothing or removes_everything; NULL if neither."),
+    alarm=Column("VARCHAR", "removes_nothing, removes_everything, or not_measured: no document has the value; NULL if none of them."),
 )
 
 DUPLICATE_REMOVALS = _table(
@@ -382,7 +405,7 @@ CHECKPOINTS = _table(
     rung=Column("INTEGER", "Rung at which the learning rate reached zero."),
     step=Column("BIGINT", "Optimizer steps on the path to these weights."),
     num_tokens=Column("BIGINT", "Training tokens on the path to these weights."),
-    file=Column("VARCHAR", "safetensors file, relative to the lake."),
+    file=Column("VARCHAR", "safetensors file, relative to the lake or to its data.", volatile=True),
     weights_digest=Column("VARCHAR", "BLAKE2b-128 of the file, in hex."),
 )
 
