@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def theirs(vocabulary_file: Path) -> HuggingFace:
 @pytest.mark.parametrize("text", TEXTS + HOSTILE)
 def test_ids_are_those_of_hugging_face_and_decode_to_the_text(ours: Tokenizer, theirs: HuggingFace, text: str) -> None:
     ids = ours.encode(text)
+    assert ours.encode_with_tiktoken([text])[0].tolist() == ids.tolist()
     assert ids.tolist() == theirs.encode(text).ids
     assert ours.decode(ids) == text
     assert b"".join(ours.token_bytes[i] for i in ids) == text.encode()
@@ -69,24 +71,42 @@ def test_ids_are_those_of_hugging_face_and_decode_to_the_text(ours: Tokenizer, t
 @settings(max_examples=300, deadline=None)
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_ids_are_those_of_hugging_face_on_any_text(ours: Tokenizer, theirs: HuggingFace, text: str) -> None:
-    assert ours.encode(text).tolist() == theirs.encode(text).ids
+    assert ours.encode(text).tolist() == ours.encode_with_tiktoken([text])[0].tolist() == theirs.encode(text).ids
 
 
 def test_every_character_is_split_as_hugging_face_splits_it(ours: Tokenizer, theirs: HuggingFace) -> None:
     characters = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) not in ("Cs", "Cn", "Co", "Lo")]
     texts = [f"a{c}a1{c}1.{c}. {c} {c}{c}a {c}\n{c}  {c}" for c in characters]
     joined = ["|".join(texts[i : i + 200]) for i in range(0, len(texts), 200)]
-    assert [ids.tolist() for ids in ours.encode_batch(joined)] == [encoding.ids for encoding in theirs.encode_batch(joined)]
+    expected = [encoding.ids for encoding in theirs.encode_batch(joined)]
+    assert [ids.tolist() for ids in ours.encode_batch(joined)] == expected
+    assert [ids.tolist() for ids in ours.encode_with_tiktoken(joined)] == expected
 
 
 def test_a_million_spaces_before_a_word_are_cut_where_the_pattern_cuts(ours: Tokenizer) -> None:
     text = "start " + " \n" * 600_000 + "end" + "\u3000" * 2000 + "."
-    ids = ours.encode(text)
+    ids = ours.encode_with_tiktoken([text])[0]
     assert ours.decode(ids) == text
+    assert ours.encode(text).tolist() == ids.tolist()
     short = "start " + " \n" * 3000 + "end" + "\u3000" * 2000 + "."
     pieces = [ours.encode(piece) for piece in tokenizer._cut_long_space(short)]
     assert np.concatenate(pieces).tolist() == ours.encode(short).tolist()
     assert len(pieces) == 3
+
+
+def test_half_a_surrogate_pair_is_refused(ours: Tokenizer) -> None:
+    with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
+        ours.encode("a\ud800b")
+
+
+def test_without_the_faster_encoder_ids_are_the_same(ours: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastokens", None)
+    slow = Tokenizer(ours.vocabulary, ours.tokenizer_id)
+    assert ours._fast is not None
+    assert slow._fast is None
+    texts = [f"{text} {i}" for i in range(50) for text in TEXTS]
+    expected = [ids.tolist() for ids in ours.encode_batch(texts)]
+    assert [[ids.tolist() for ids in slow.encode_batch(texts, threads)] for threads in (1, 3)] == [expected] * 2
 
 
 def test_special_token_text_is_ordinary_text(ours: Tokenizer) -> None:
