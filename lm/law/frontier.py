@@ -140,7 +140,7 @@ def _curves(points: Points) -> list[_Curve]:
 
 
 def _lowest(curves: list[_Curve]) -> tuple[list[Optimum], dict[str, str]]:
-    """The run with the lowest loss at each of many budgets. One won by the smallest or largest size there may be cut off, and is left out."""
+    """The run with the lowest loss at each of many budgets; where the smallest or largest size wins, the best may lie beyond it."""
     low, high = min(float(c[1].min()) for c in curves), max(float(c[1].max()) for c in curves)
     optima, left_out = [], {}
     for budget in np.linspace(low, high, NUM_BUDGETS):

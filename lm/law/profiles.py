@@ -48,7 +48,8 @@ class Profile:
         """Why the constant is not identified, or None if it is."""
         for (low, high), what in ((self.flat, f"{FLAT:.1%} of the best objective"), (self.likely, "a 90% likelihood ratio of the best")):
             if low <= 0 or high > low * widest:
-                edge = " (the edge of the range searched)" if any(self.at_edge) else ""
+                ends = {float(self.values.min()), float(self.values.max())}
+                edge = " (the edge of the range searched)" if ends & {low, high} else ""
                 return f"not identified: {low:.3g} to {high:.3g}{edge} fit within {what}"
         return None
 
