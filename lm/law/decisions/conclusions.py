@@ -1,4 +1,4 @@
-"""All that can be concluded from the ladders of a lake: answered, answered on an assumption, or open with what it would take.
+"""All that can be concluded from a lake's ladders, as rows: answered, answered on an assumption, or open with what it would take.
 
 A conclusion is a question, a subject and an answer as JSON; `lm/law/decisions/words.py` says it in a language. Rows are kept, so
 that tomorrow's can be laid beside today's and the differences named. A question that the data cannot answer is a row as well,
@@ -28,6 +28,8 @@ from lm.law.records import Law, canonical_json
 QUESTIONS = ("amount", "recipes", "ranking", "crawl", "repetition", "allocation", "next_run")
 AHEAD = 4.0
 """Decisions are asked for at so many times the largest amount measured."""
+SURE = 0.97
+"""Rivals that are told apart with this probability need no further run; the forecast is narrowed instead."""
 FORMS = ("data_only", "chinchilla")
 
 
@@ -180,7 +182,8 @@ def _next_run(beliefs: Mapping[str, Belief], asked: Target, ladders: Sequence[La
         last[run, size] = max(last[run, size], FLOPS_PER_PARAM_TOKEN * size * tokens)
     budget = 4.0 * max(last.values())
     rivals = [name for name in beliefs if name != first.recipe]
-    rival = min(rivals, key=lambda name: abs(compare(beliefs, first.recipe, name, asked).probability - 0.5), default=None)
+    doubts = {name: abs(compare(beliefs, first.recipe, name, asked).probability - 0.5) for name in rivals}
+    rival = min((name for name, doubt in doubts.items() if doubt < SURE - 0.5), key=lambda name: doubts[name], default=None)
     try:
         alone = {first.recipe: beliefs[first.recipe]}
         advice: Advice = (
