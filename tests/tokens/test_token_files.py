@@ -103,6 +103,22 @@ def test_same_documents_give_the_same_bytes_whatever_the_threads(tokens: Tokeniz
     assert Path(one.files[0]).read_bytes() == Path(two.files[0]).read_bytes()
 
 
+def test_files_are_ranges_of_ranks_whatever_the_order_of_documents(tokens: Tokenizer, tmp_path: Path) -> None:
+    documents = make_documents(150)
+    shuffled = dict(random.Random(1).sample(sorted(documents.items()), len(documents)))
+    one, two = (
+        write(given, tokens, tmp_path / str(i), tokens_per_file=500, part_tokens=20) for i, given in enumerate((documents, shuffled))
+    )
+    assert len(one.files) == -(-one.num_tokens // 500) > 5
+    ranks = [pq.read_table(file, columns=["rank"])["rank"].to_pylist() for file in one.files]
+    assert [value for found in ranks for value in found] == sorted(value for found in ranks for value in found)
+    assert [Path(a).read_bytes() == Path(b).read_bytes() for a, b in zip(one.files, two.files, strict=True)] == [True] * len(one.files)
+    alone = write(documents, tokens, tmp_path / "alone", part_tokens=20)
+    whole = pa.concat_tables([pq.read_table(file) for file in one.files])
+    assert whole.equals(pq.read_table(alone.files[0]))
+    assert not list(tmp_path.rglob("pile-*"))
+
+
 def test_a_later_shorter_attempt_leaves_no_file_of_the_earlier(tokens: Tokenizer, tmp_path: Path) -> None:
     assert len(write(make_documents(60), tokens, tmp_path, tokens_per_file=300).files) > 2
     result = write(make_documents(10), tokens, tmp_path)
@@ -115,6 +131,16 @@ def test_wrong_tokenizer_and_repeated_documents_are_refused(tokens: Tokenizer, t
     with pytest.raises(ValueError, match="came twice"):
         encode.write_tokens(
             batches(make_documents(5)) * 2, tokens, rank_key="k", tokenizer_id=tokens.tokenizer_id, produced_by="s", out_dir=tmp_path
+        )
+    with pytest.raises(ValueError, match="came twice"):
+        encode.write_tokens(
+            [*batches(make_documents(40)), *batches(make_documents(2))],
+            tokens,
+            rank_key="k",
+            tokenizer_id=tokens.tokenizer_id,
+            produced_by="s",
+            out_dir=tmp_path,
+            tokens_per_file=300,
         )
     assert list(tmp_path.iterdir()) == []
 
