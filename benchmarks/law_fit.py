@@ -147,9 +147,7 @@ def simulated() -> tuple[list[Row], dict[str, dict[str, float]]]:
     params, ratio = np.exp(rng.uniform(np.log(4e7), np.log(1.6e10), 240)), np.exp(rng.uniform(np.log(1.0), np.log(300.0), 240))
     tokens = params * ratio
     repeats = np.exp(rng.uniform(0.0, np.log(60.0), 240))
-    once, again = (
-        {"run_id": [f"r{i}" for i in range(240)], "num_params": params, "num_tokens": tokens, "seed": [0] * 240} for _ in range(2)
-    )
+    columns: dict[str, Any] = {"run_id": [f"r{i}" for i in range(240)], "num_params": params, "num_tokens": tokens, "seed": [0] * 240}
     noise = np.exp(rng.laplace(0.0, 0.004, 240))
     once = columns | {"value": [evaluate("chinchilla", TRUE, n, d) * e for n, d, e in zip(params, tokens, noise, strict=True)]}
     true = TRUE | {"R_D": 15.0, "R_N": 5.0}
