@@ -29,6 +29,14 @@ CONTEXT: tuple[str, ...] = (
 )  # fmt: skip
 """Columns of the second forest, behind `FEATURES`."""
 NUM_CONTEXT = len(CONTEXT)
+SURE, SURE_WORDS = 2.0, 4.0
+"""Log odds and words of a block that is main text beyond doubt."""
+AFTER_SURE = 3
+"""Blocks that may follow the last sure one."""
+RELATIVE = 0.1
+"""Where the main text scores high, a block needs this share of its mean score."""
+SHY_WORDS, SHY_THRESHOLD = 10.0, -1.2
+"""With fewer words chosen than this, the page is taken to be of a kind the model is shy of, and the threshold is the lower one."""
 _NO_BLOCK = -6.0
 _OUTSIDE = 99
 
@@ -144,3 +152,24 @@ def fill_context(x: Array, scores: Array, markup: Markup, blocks: Blocks) -> Non
     for b in range(num - 1, -1, -1):
         since = 0 if scores[b] > 0 else since + 1
         x[b, NUM_FEATURES + 11] = since
+
+
+@inner
+def choose_blocks(scores: Array, blocks: Blocks, threshold: float) -> Array:
+    """Which blocks are main text, bool (block,): those above the threshold, up to a few blocks behind the last sure one."""
+    num, words, mass, last = scores.size, np.float32(0), np.float32(0), -1
+    for b in range(num):
+        if scores[b] > 0:
+            words += blocks.counts[b, c.WORDS]
+            mass += blocks.counts[b, c.WORDS] * scores[b]
+        if scores[b] > SURE and blocks.counts[b, c.WORDS] > SURE_WORDS:
+            last = b
+    least = max(np.float32(threshold), np.float32(RELATIVE) * mass / max(words, np.float32(1)))
+    keep, chosen = np.zeros(num, np.bool_), np.float32(0)
+    for b in range(num):
+        keep[b] = scores[b] > least and (last < 0 or b <= last + AFTER_SURE)
+        chosen += blocks.counts[b, c.WORDS] if keep[b] else np.float32(0)
+    if chosen < SHY_WORDS:
+        for b in range(num):
+            keep[b] = scores[b] > SHY_THRESHOLD
+    return keep

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lm.corpus.extraction import blocks, features, forest, markup, text, vocabulary
 from lm.corpus.extraction.blocks import Blocks, find_blocks
 from lm.corpus.extraction.features import around_table, measure_blocks
-from lm.corpus.extraction.forest import NUM_CONTEXT, Model, fill_context, load_model, score
+from lm.corpus.extraction.forest import NUM_CONTEXT, Model, choose_blocks, fill_context, load_model, score
 from lm.corpus.extraction.markup import Markup, scan
 from lm.corpus.extraction.text import write_text
 from lm.corpus.extraction.vocabulary import Vocabulary
@@ -28,10 +28,6 @@ Array = NDArray[Any]
 
 MAX_BLOCKS = 50_000
 """Most blocks of a page: 27 MB of features. The largest of 525 real pages had 4,300."""
-_MIN_WORDS = 10.0
-"""With fewer words above the threshold, the page is taken to be of a kind the model is shy of, and the threshold is lowered."""
-_LOWEST = -1.2
-"""That lower threshold, in log odds."""
 
 
 class Page(NamedTuple):
@@ -119,13 +115,8 @@ def _choose() -> Callable[..., Any]:
     def choose(page: Array, found: Markup, parts: Blocks, x: Array, model: Model, kinds: Array) -> Any:
         fill_context(x, score(model.first, x), found, parts)
         scores = score(model.second, x)
-        threshold, words = model.threshold, np.float32(0)
-        for b in range(scores.size):
-            if scores[b] > threshold:
-                words += parts.counts[b, blocks.WORDS]
-        if words < _MIN_WORDS:
-            threshold = min(threshold, _LOWEST)
-        return write_text(page, found, parts, scores > threshold, kinds), scores, version
+        keep = choose_blocks(scores, parts, model.threshold)
+        return write_text(page, found, parts, keep, kinds), scores, version
 
     return compiled(choose, lambda kernel: kernel(_tiny(), *read_page(_tiny()), load_model(), vocabulary.vocabulary().kinds))
 
