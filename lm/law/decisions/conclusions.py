@@ -18,7 +18,7 @@ from lm.law.decisions.allocation import allocate
 from lm.law.decisions.beliefs import FLOPS_PER_PARAM_TOKEN, Belief, believe
 from lm.law.decisions.comparison import Target, compare
 from lm.law.decisions.crawl_value import crawl_value
-from lm.law.decisions.next_run import Advice, candidates_for, settle_comparison, sharpen
+from lm.law.decisions.next_run import candidates_for, settle_comparison, sharpen
 from lm.law.decisions.ranking import rank
 from lm.law.decisions.repetition import repeat
 from lm.law.fitting import fit_all
@@ -71,11 +71,7 @@ def conclude(
     """
     if not ladders or not len(ladders[0].points):
         return [_open(question, "no_runs") for question in QUESTIONS]
-    laws = {}
-    for ladder in ladders:
-        found, _ = fit_all(ladder.points, seed=seed, num_bootstrap=num_bootstrap, forms=FORMS, with_profiles=False)
-        if found:
-            laws[ladder.recipe] = found
+    laws = laws_of(ladders, seed=seed, num_bootstrap=num_bootstrap)
     first = ladders[0]
     if first.recipe not in laws:
         return [_open(question, "no_law", rungs=len(first.points.rungs())) for question in QUESTIONS]
@@ -89,9 +85,34 @@ def conclude(
         lambda: [_crawl(own[first.recipe], first, size, before_tokens, level)],
         lambda: [_repetition(own[first.recipe], first, size, level)],
         lambda: [_allocation(laws[first.recipe], first, seed, level)],
-        lambda: [_next_run(beliefs, asked, ladders, level)],
+        lambda: [advise(beliefs, asked, ladders, level=level)],
     ]
     return [conclusion for make in makers for conclusion in make()]
+
+
+def laws_of(ladders: Sequence[Ladder], *, seed: int = 0, num_bootstrap: int = 400) -> dict[str, list[Law]]:
+    """The laws of each recipe whose points can carry one."""
+    fitted = {
+        ladder.recipe: fit_all(ladder.points, seed=seed, num_bootstrap=num_bootstrap, forms=FORMS, with_profiles=False)[0]
+        for ladder in ladders
+        if len(ladder.points)
+    }
+    return {name: laws for name, laws in fitted.items() if laws}
+
+
+def beliefs_of(ladders: Sequence[Ladder], size: float | None, *, seed: int = 0) -> dict[str, Belief]:
+    """Joint draws for all recipes that have a law at a size, or over sizes if none is named.
+
+    Raises: ValueError if the first ladder has none.
+    """
+    laws = laws_of(ladders, seed=seed)
+    joint = {name: [law for law in found if law.num_params is None] for name, found in laws.items()}
+    able = _covering(laws, size) if size is not None else {name: found for name, found in joint.items() if found}
+    if ladders[0].recipe not in able:
+        raise ValueError(
+            f"no law of {ladders[0].recipe} can answer this: it takes three amounts of data at the size, or two sizes for a budget"
+        )
+    return believe(able, size, seed=seed)
 
 
 def _covering(laws: Mapping[str, Sequence[Law]], size: float) -> dict[str, Sequence[Law]]:
@@ -173,32 +194,32 @@ def _allocation(laws: Sequence[Law], ladder: Ladder, seed: int, level: float) ->
     return Conclusion("allocation", ladder.recipe, "answered", side, {"allocation": found, "slices": slices})
 
 
-def _next_run(beliefs: Mapping[str, Belief], asked: Target, ladders: Sequence[Ladder], level: float) -> Conclusion:
+def advise(
+    beliefs: Mapping[str, Belief], asked: Target, ladders: Sequence[Ladder], *, budget: float | None = None, level: float = 0.9
+) -> Conclusion:
+    """The run to pay for next: for the closest decision that is open, else for the forecast of the first ladder.
+
+    budget: in FLOPs; four times the dearest run so far if not said.
+    """
     first = ladders[0]
-    most = {ladder.recipe: ladder.available_tokens for ladder in ladders}
-    candidates = candidates_for(beliefs, most_tokens={name: tokens for name, tokens in most.items() if tokens > 0})
-    last = dict.fromkeys(zip(first.points.run_id, first.points.num_params.tolist(), strict=True), 0.0)
-    for run, size, tokens in zip(first.points.run_id, first.points.num_params.tolist(), first.points.num_tokens.tolist(), strict=True):
-        last[run, size] = max(last[run, size], FLOPS_PER_PARAM_TOKEN * size * tokens)
-    budget = 4.0 * max(last.values())
-    rivals = [name for name in beliefs if name != first.recipe]
-    doubts = {name: abs(compare(beliefs, first.recipe, name, asked).probability - 0.5) for name in rivals}
+    most = {ladder.recipe: ladder.available_tokens for ladder in ladders if ladder.available_tokens > 0}
+    candidates = candidates_for(beliefs, most_tokens=most)
+    money = budget or AHEAD * FLOPS_PER_PARAM_TOKEN * float((first.points.num_params * first.points.num_tokens).max())
+    doubts = {name: abs(compare(beliefs, first.recipe, name, asked).probability - 0.5) for name in beliefs if name != first.recipe}
     rival = min((name for name, doubt in doubts.items() if doubt < SURE - 0.5), key=lambda name: doubts[name], default=None)
     try:
-        alone = {first.recipe: beliefs[first.recipe]}
-        advice: Advice = (
-            settle_comparison(beliefs, first.recipe, rival, asked, candidates, budget)
+        advice = (
+            settle_comparison(beliefs, first.recipe, rival, asked, candidates, money, level=level)
             if rival
-            else sharpen(alone, first.recipe, asked, candidates, budget)
+            else sharpen(beliefs, first.recipe, asked, candidates, money, level=level)
         )
     except ValueError:
-        return _open("next_run", "nothing_affordable", first.recipe, budget=budget)
+        return _open("next_run", "nothing_affordable", first.recipe, budget=money)
     if not advice.choices:
-        return _open("next_run", "nothing_helps", first.recipe, budget=budget)
+        return _open("next_run", "nothing_helps", first.recipe, budget=money)
     best = advice.choices[0].candidate
     verdict = f"{best.recipe} at {best.num_params:.4g} parameters and {best.num_tokens:.4g} tokens"
-    answer = {"advice": advice, "rival": rival, "target": asked, "spent_so_far": sum(last.values()), "level": level}
-    return Conclusion("next_run", first.recipe, "answered", verdict, answer)
+    return Conclusion("next_run", first.recipe, "answered", verdict, {"advice": advice, "rival": rival, "target": asked})
 
 
 def plain(value: Any) -> Any:
