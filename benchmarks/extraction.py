@@ -14,6 +14,7 @@ seen the questions; what counts is the cross-validated one in `lm/corpus/extract
 import argparse
 import hashlib
 import json
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -94,28 +95,9 @@ def own_set(folder: Path, num_pages: int = 40) -> Path:
     return folder
 
 
-_ENGLISH = [
-    "the",
-    "river",
-    "carried",
-    "small",
-    "boats",
-    "past",
-    "old",
-    "mills",
-    "while",
-    "people",
-    "on",
-    "both",
-    "banks",
-    "watched",
-    "how",
-    "slowly",
-    "evening",
-    "light",
-    "was",
-    "fading",
-]
+_ENGLISH = re.findall(
+    r"\w+", "The river carried small boats past old mills while people on both banks watched how slowly the evening faded"
+)
 _CHINESE = "河水缓缓流过古老的磨坊两岸的人们静静看着黄昏的光线一点点消失远处传来钟声孩子们跑回家去"
 
 
