@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.common import LOG, Plan, Planned, StageResult, code_of, markdown_table, open_lake, publish_markdown, require, settle, stage_keys
 from flows.settings import RecipeSettings
+from flows.variants import edit_all
 from lm.corpus import recipes
 from lm.corpus.recipes import Recipe
 from storage.lake import Lake
@@ -29,7 +30,7 @@ ALARMS = "SELECT recipe, rule, alarm FROM recipe_counts WHERE alarm IS NOT NULL 
 def plan(lake: Lake, settings: RecipeSettings) -> Plan[Recipe]:
     """One unit per recipe."""
     loaded = [recipes.load(name) for name in settings.recipes]
-    stages = ("signals", "near_duplicates", "document_keys", "contamination")
+    stages = ("signals", "near_duplicates", "document_keys", "contamination", "scores")
     inputs = {slot: key for stage in stages for slot, key in stage_keys(lake, stage).items()}
     code = code_of("lm.corpus.recipes")
     return Plan(
@@ -69,6 +70,7 @@ def recipe_flow(settings: RecipeSettings = RecipeSettings()) -> StageResult:
             return [apply(unit.work, unit.unit) for unit in todo]
 
         result = settle(lake, planned, produce)
+        edit_all(lake, [unit.unit for unit in planned.units])
         for unit in planned.units:
             lake.create_view(f"recipe_{unit.unit.name}", unit.unit.view_sql(), f"Verdict of recipe {unit.unit.name} on every text.")
         _warn(lake, result, [unit.unit.name for unit in planned.units])
@@ -84,6 +86,8 @@ def _warn(lake: Lake, result: StageResult, names: list[str]) -> None:
         for recipe, rule, alarm in lake.rows(ALARMS, [names]):
             if alarm == "removes_everything":
                 LOG.warning("  ALARM: rule %s of recipe %s removes everything", rule, recipe)
+            if alarm == "not_measured":
+                LOG.warning("  rule %s of recipe %s says nothing: no text has its value", rule, recipe)
         for recipe, kind, source, share in lake.rows(LOSSES, [names]):
             LOG.warning("  ALARM: recipe %s takes %.0f%% of %s %s as duplicates", recipe, 100 * share, kind, source)
         if silent:

@@ -1,4 +1,4 @@
-"""signals: raw values and MinHash band keys for every distinct text, then the verified near-duplicate pairs.
+"""signals: raw values, MinHash band keys and personal data of every distinct text, then near-duplicate pairs and scores of the user's own.
 
 Each distinct text is scored once, in the shard that brought it first. Near-duplicates are incremental: new texts are compared with each
 other and with the stored band keys of all earlier ones, and the result equals doing all at once.
@@ -27,15 +27,16 @@ from flows.common import (
 )
 from flows.near_duplicates import compare_all, key_all, plan_keys, plan_pairs
 from flows.progress import Progress
+from flows.scores import plan_scores, score_all
 from flows.settings import SignalsSettings
-from lm.corpus import minhash
+from lm.corpus import minhash, pii
 from lm.corpus import signals as signal_kernels
 from storage.digest import digest
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import output_dir
 
-__all__ = ["measure", "plan", "plan_keys", "plan_pairs", "signals_flow"]
+__all__ = ["measure", "plan", "plan_keys", "plan_pairs", "plan_scores", "signals_flow"]
 
 UNSCORED = """
     SELECT id, min(text) AS text FROM documents
@@ -51,7 +52,7 @@ def plan(lake: Lake, settings: SignalsSettings) -> Plan[str]:
     A text is scored in the first output that holds it. When that output is replaced by one without the text, another output that
     holds it takes it over: its unit names the orphans among its inputs and so runs again.
     """
-    code = code_of("lm.corpus.signals", "lm.corpus.minhash")
+    code = code_of("lm.corpus.signals", "lm.corpus.minhash", "lm.corpus.pii")
     parameters = {"minhash_presets": settings.minhash_presets}
     done = set(stage_keys(lake, "signals").values())
     planned = []
@@ -73,7 +74,7 @@ def _orphans(lake: Lake, documents_key: str) -> list[str]:
 
 @task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure {work.slot}")
 def measure(work: Work, documents_key: str, staying: list[str], taken: set[str], settings: SignalsSettings) -> Output:
-    """Signals and band keys of the texts that one documents output brought first; adds their ids to `taken`."""
+    """Signals, band keys and personal data of the texts that one documents output brought first; adds their ids to `taken`."""
     started = time.monotonic()
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
         texts = lake.query(UNSCORED, [documents_key, staying])
@@ -87,6 +88,7 @@ def measure(work: Work, documents_key: str, staying: list[str], taken: set[str],
         files = {
             "signals": [out.write("signals", values)],
             "signatures": [out.write("signatures", bands)],
+            "pii_spans": [out.write("pii_spans", pii.span_table(column(texts, "id"), texts["text"]))],
         }
     return Output(work=work, files=files, seconds=time.monotonic() - started)
 
@@ -106,7 +108,7 @@ def signals_flow(settings: SignalsSettings = SignalsSettings()) -> list[StageRes
             return [_counted(measure(p.work, p.unit, staying, taken, settings), progress, n, len(todo)) for n, p in enumerate(todo)]
 
         measured = settle(lake, planned, produce)
-        results = [measured, compare_all(lake, settings), key_all(lake, settings)]
+        results = [measured, compare_all(lake, settings), key_all(lake, settings), score_all(lake, settings)]
         publish_markdown("signals", "\n\n".join(map(str, results)), "Texts measured and compared")
         return results
 

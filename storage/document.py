@@ -17,7 +17,17 @@ BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
 STAGES: dict[str, tuple[str, ...]] = {
     "crawl": ("crawl_files",),
     "documents": ("captures", "documents"),
-    "signals": ("signals", "near_duplicates", "signatures", "document_keys", "text_variants", "host_lines", "pii_spans"),
+    "signals": (
+        "signals",
+        "near_duplicates",
+        "signatures",
+        "document_keys",
+        "text_variants",
+        "host_lines",
+        "pii_spans",
+        "scores",
+        "quality_models",
+    ),
     "contamination": (
         "evaluation_items",
         "contamination_matches",

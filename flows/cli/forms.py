@@ -4,7 +4,7 @@ A model inside a model gives options with its name in front: `ladder pipeline --
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
 import typer
@@ -64,16 +64,20 @@ def command(
     help_text: str,
     *,
     argument: str | None = None,
+    arguments: Sequence[str] = (),
     extra: list[inspect.Parameter] | None = None,
 ) -> Callable[..., None]:
-    """A function for Typer whose options are the model's fields and `extra`, and which calls `run(settings, **extra values)`."""
+    """A function for Typer whose options are the model's fields and `extra`, and which calls `run(settings, **extra values)`.
+
+    `argument` and `arguments` name fields that are given by their place.
+    """
     more = extra or []
 
     def invoke(**values: Any) -> None:
         own = {p.name: values.pop(p.name) for p in more}
         run(build(model, values), **own)
 
-    parameters = [parameter(name, field, name == argument) for name, field in fields(model)] + more
+    parameters = [parameter(name, field, name == argument or name in arguments) for name, field in fields(model)] + more
     invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     invoke.__annotations__ = {p.name: p.annotation for p in parameters}
     invoke.__doc__ = help_text

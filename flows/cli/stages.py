@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows import settings as all_settings
-from flows.cli import forms, law
+from flows.cli import forms, law, recipe
 from flows.cli.running import friendly_errors, prefect_server
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def register(app: typer.Typer) -> None:
     for stage in STAGES:
         if stage.command == "law":
             law.register(app, _command(stage), stage.help)
+        elif stage.command == "recipe":
+            recipe.register(app, _command(stage), stage.help)
         else:
             app.command(name=stage.command, help=stage.help, rich_help_panel="Stages")(_command(stage))
 
@@ -90,7 +92,7 @@ def _run(stage: Stage, settings: all_settings.StageSettings, why: bool) -> None:
 def _plans(stage: Stage, lake: "Lake", settings: Any) -> "list[Plan[Any]]":
     """What the stage would do, for stages that know before they start; the last plan of tokens and signals needs those before it."""
     module = import_module(f"flows.{stage.module}")
-    names = ("plan_tokenizer", "plan_validation", "plan", "plan_pairs", "plan_keys", "plan_verdict")
+    names = ("plan_tokenizer", "plan_validation", "plan", "plan_pairs", "plan_keys", "plan_verdict", "plan_scores")
     return [getattr(module, name)(lake, settings) for name in names if hasattr(module, name)]
 
 

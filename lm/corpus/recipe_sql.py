@@ -29,8 +29,14 @@ def _relation(name: str) -> str:
     return f'"{name}"'
 
 
-def _rule_holds(rule: Rule) -> str:
-    return f'coalesce(s."{rule.signal}" {rule.op} {rule.threshold!r}, false)'
+def value(rule: Rule) -> str:
+    """The column a rule looks at."""
+    return f'q."{rule.score}"' if rule.score else f's."{rule.signal}"'
+
+
+def rule_holds(rule: Rule) -> str:
+    """The condition under which a document passes a rule."""
+    return f"coalesce({value(rule)} {rule.op} {rule.threshold!r}, {'true' if rule.missing == 'pass' else 'false'})"
 
 
 def _conditions(recipe: Recipe) -> list[tuple[str, str]]:
@@ -42,7 +48,7 @@ def _conditions(recipe: Recipe) -> list[tuple[str, str]]:
         codes = ", ".join(literal(code) for code in recipe.language.codes)
         holds = f"d.language IN ({codes}) AND d.language_score > CAST({recipe.language.min_score!r} AS FLOAT)"
         found.append(("language", f"NOT coalesce({holds}, false)"))
-    found += [(rule.name, f"s.id IS NOT NULL AND NOT {_rule_holds(rule)}") for rule in recipe.rules]
+    found += [(rule.name, f"s.id IS NOT NULL AND NOT {rule_holds(rule)}") for rule in recipe.rules]
     if recipe.contamination in ("document", "paragraph"):
         found.append(("contaminated", "k.id IS NOT NULL"))
     if recipe.presets:
@@ -58,6 +64,9 @@ def _source(recipe: Recipe) -> str:
     ]
     if recipe.rules:
         lines.append("LEFT JOIN signals AS s ON s.id = d.id")
+    if scores := sorted({rule.score for rule in recipe.rules if rule.score}):
+        columns = ", ".join(f'max(value) FILTER (name = {literal(score)}) AS "{score}"' for score in scores)
+        lines.append(f"LEFT JOIN (SELECT id, {columns} FROM scores GROUP BY id) AS q ON q.id = d.id")
     if recipe.contamination == "document":
         lines.append("LEFT JOIN (SELECT DISTINCT id FROM contamination WHERE contaminated) AS k ON k.id = d.id")
     elif recipe.contamination == "paragraph":  # goes only if nothing is left of it
@@ -65,6 +74,13 @@ def _source(recipe: Recipe) -> str:
     for preset in recipe.presets:
         lines.append(f"LEFT JOIN (SELECT DISTINCT id FROM signatures WHERE method = {literal(preset)}) AS c ON c.id = d.id")
     return "\n".join(lines)
+
+
+def values_sql(recipe: Recipe) -> str:
+    """SELECT id, language, language_score, measured, then what each rule looks at, under the rule's name: one row per distinct text."""
+    measured = "s.id IS NOT NULL" if recipe.rules else "true"
+    columns = "".join(f', {value(rule)} AS "{rule.name}"' for rule in recipe.rules)
+    return f"SELECT d.id, d.language, d.language_score, {measured} AS measured{columns}\nFROM {_source(recipe)}"
 
 
 def rules_sql(recipe: Recipe) -> str:
@@ -158,17 +174,25 @@ def _policy_reason(recipe: Recipe) -> list[str]:
     return ["not_duplicated" if recipe.dedup.keep == "duplicated" else "near_duplicate"]
 
 
+def _is_unmeasured(rule: Rule) -> str:
+    """Whether no document has the value, so that the rule says nothing."""
+    if rule.score:
+        return f"NOT EXISTS (SELECT 1 FROM scores WHERE name = {literal(rule.score)})"
+    return f'(SELECT count("{rule.signal}") FROM signals) = 0'
+
+
 def counts_sql(recipe: Recipe, removals: str) -> str:
     """One row per rule and total, in order.
 
     A rule's num_failing counts texts that fail it whatever else they fail, num_removed those that go for it first. The rows `all` and
     `kept` hold the documents and bytes of these totals; all = exact_duplicate + what the reasons remove + kept. An alarm stands where a
-    rule fails no text or every text, and at `kept` if nothing is left.
+    rule fails no text or every text, or where its value was never measured, and at `kept` if nothing is left.
     """
     conditions = [*_conditions(recipe)]
     order = ["all", "exact_duplicate", *(reason for reason, _ in conditions), *_policy_reason(recipe), "kept"]
     rows = ", ".join(f"({position}, {literal(rule)})" for position, rule in enumerate(order))
     failing = ", ".join(f"CASE WHEN {condition} THEN {literal(reason)} END" for reason, condition in conditions)
+    unmeasured = "".join(f"\n    WHEN rule = {literal(rule.name)} AND {_is_unmeasured(rule)} THEN 'not_measured'" for rule in recipe.rules)
     alarmed = ", ".join(literal(name) for name in order if name not in ("all", "exact_duplicate", "not_measured", "not_compared", "kept"))
     return f"""WITH decided AS ({view_sql(recipe, removals)}),
 failing AS (
@@ -193,7 +217,7 @@ SELECT {literal(recipe.name)} AS recipe, rule, CAST(num_failing AS BIGINT) AS nu
   CASE
     WHEN (SELECT num FROM texts) = 0 THEN NULL
     WHEN rule = 'kept' AND num_removed = 0 THEN 'removes_everything'
-    WHEN rule IN ('kept', 'all', 'exact_duplicate') THEN NULL
+    WHEN rule IN ('kept', 'all', 'exact_duplicate') THEN NULL{unmeasured}
     WHEN num_failing = (SELECT num FROM texts) THEN 'removes_everything'
     WHEN num_failing = 0 AND rule IN ({alarmed or "''"}) THEN 'removes_nothing'
   END AS alarm

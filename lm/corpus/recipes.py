@@ -4,9 +4,12 @@ A recipe is data, a TOML file beside this module or anywhere else. It is compile
 query and no pass over the text. A rule states what must hold for a document to stay, and the first rule that fails is the reason why it
 goes; what was never measured or compared does not pass unseen but goes as `not_measured` or `not_compared`.
 
-FineWeb's own rules run on text that C4's line rules have shortened. That text is not stored: the signals named `open_c4_*` were measured
-on it, so the recipe judges a page as FineWeb does, while the document that stays is the whole page. A variant with edited text is another
-thing than a recipe.
+FineWeb's own rules run on text that C4's line rules have shortened. The signals named `open_c4_*` were measured on it, so the recipe judges
+a page as FineWeb does without its text. A recipe may also name `edits`: then what it keeps is the edited text, a variant of its own
+(`lm.corpus.variants`), stored for the documents that change.
+
+A rule may also look at a score that is somebody's own, `score.NAME`: of a trained classifier, of a word list, of a list of addresses. Where
+no such score was measured the document fails the rule, unless the rule says `missing = "pass"`; then the count of the rule says so.
 
 Duplicates are removed among the documents that pass the rules: equal texts share one id and count once, similar ones go by
 `near_duplicates.resolve`. Its outcome is a table (`duplicate_removals`), because going through documents in order is no SQL.
@@ -23,7 +26,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lm.corpus import recipe_sql
+from lm.corpus import recipe_sql, variants
 from lm.corpus.minhash import PRESETS
 from lm.corpus.near_duplicates import policy
 from storage.digest import digest
@@ -33,6 +36,8 @@ OPERATORS = (">=", ">", "<=", "<")
 METHODS = ("none", "exact", "near")
 CONTAMINATION = ("", "flag", "paragraph", "document")
 """What happens to documents with text of evaluation sets: they are not looked at, only flagged, lose these paragraphs, or go."""
+DECONTAMINATED = "decontaminated"
+"""Variant without these paragraphs."""
 MIN_JACCARD = 0.5
 """Least similarity of stored pairs."""
 RESERVED = (
@@ -47,6 +52,10 @@ RESERVED = (
     "contaminated",
 )
 """Reasons and totals that stand beside the rules of a recipe."""
+
+MISSING = ("fail", "pass")
+SCORE = "score."
+"""In front of the name of a score where a rule names a signal."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _FOLDER = "recipe_data"
@@ -66,6 +75,13 @@ class Rule:
     threshold: float
     source: str
     group: str
+    missing: str = "fail"
+    """What an unmeasured value does: fail, or pass."""
+
+    @property
+    def score(self) -> str:
+        """Name of the score it looks at; empty for a signal."""
+        return self.signal.removeprefix(SCORE) if self.signal.startswith(SCORE) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +130,12 @@ class Recipe:
     language: Language | None
     dedup: Dedup
     contamination: str = ""
+    edits: tuple[str, ...] = ()
+
+    @property
+    def variant(self) -> str:
+        """Name of the text that is trained on; empty for the documents as they are."""
+        return DECONTAMINATED if self.contamination == "paragraph" else variants.variant_name(self.edits)
 
     @property
     def definition(self) -> str:
@@ -129,6 +151,10 @@ class Recipe:
     def presets(self) -> tuple[str, ...]:
         """MinHash presets whose pairs must be in the lake."""
         return (self.dedup.preset,) if self.dedup.method == "near" else ()
+
+    def values_sql(self) -> str:
+        """SELECT id, language, language_score, measured, then a column per rule: what the rule looks at."""
+        return recipe_sql.values_sql(self)
 
     def rules_sql(self) -> str:
         """SELECT id, num_bytes, host, reason: one row per distinct text, reason NULL if all rules hold."""
@@ -228,18 +254,27 @@ def _one_of(value: Any, allowed: Sequence[str], what: str, place: str) -> str:
 
 
 def _rule(data: Mapping[str, Any], place: str) -> Rule:
-    _only(data, ("name", "signal", "op", "threshold", "source", "group"), f"rule {data.get('name')!r}", place)
+    _only(data, ("name", "signal", "op", "threshold", "source", "group", "missing"), f"rule {data.get('name')!r}", place)
     name = _word(data.get("name"), "rule name", place)
     if name in RESERVED:
         raise RecipeError(f"recipe {place}: a rule cannot be named {name}; {', '.join(RESERVED)} have a meaning of their own")
     return Rule(
         name,
-        _one_of(data.get("signal"), tuple(SIGNALS), f"signal of rule {name}", place),
+        _signal(data.get("signal"), name, place),
         _one_of(data.get("op"), OPERATORS, f"op of rule {name}", place),
         _number(data.get("threshold"), f"threshold of rule {name}", place),
         str(data.get("source", "")),
         str(data.get("group", "")),
+        _one_of(data.get("missing", "fail"), MISSING, f"missing of rule {name}", place),
     )
+
+
+def _signal(value: Any, rule: str, place: str) -> str:
+    if isinstance(value, str) and value.startswith(SCORE):
+        return SCORE + _word(value.removeprefix(SCORE), f"score of rule {rule}", place)
+    if value not in SIGNALS:
+        raise RecipeError(f"recipe {place}: signal of rule {rule} must be one of {', '.join(SIGNALS)}, or {SCORE}NAME, not {value!r}")
+    return str(value)
 
 
 def _language(data: Mapping[str, Any], place: str) -> Language:
@@ -288,7 +323,7 @@ def _count(value: Any, what: str, place: str) -> int:
 
 
 def _parse(data: Mapping[str, Any], place: str) -> Recipe:
-    _only(data, ("name", "doc", "source", "rules", "language", "dedup", "contamination"), "the recipe", place)
+    _only(data, ("name", "doc", "source", "rules", "language", "dedup", "contamination", "edits"), "the recipe", place)
     rules = tuple(_rule(rule, place) for rule in data.get("rules", []))
     twice = sorted({rule.name for rule in rules if [r.name for r in rules].count(rule.name) > 1})
     if twice:
@@ -297,4 +332,7 @@ def _parse(data: Mapping[str, Any], place: str) -> Recipe:
     name = _word(data.get("name"), "recipe name", place)
     contamination = _one_of(data.get("contamination", ""), CONTAMINATION, "contamination", place)
     dedup = _dedup(data.get("dedup", {}), place)
-    return Recipe(name, str(data.get("doc", "")), str(data.get("source", "")), rules, language, dedup, contamination)
+    edits = tuple(_one_of(edit, tuple(variants.EDITS), "edit", place) for edit in data.get("edits", []))
+    if edits and contamination == "paragraph":
+        raise RecipeError(f"recipe {place}: it must name edits, or contamination by paragraph, not both; one text cannot be two variants")
+    return Recipe(name, str(data.get("doc", "")), str(data.get("source", "")), rules, language, dedup, contamination, edits)

@@ -11,10 +11,11 @@ import pytest
 from lm.corpus import minhash, recipes, signals
 from lm.corpus.near_duplicates.finding import find
 from lm.corpus.recipes import Recipe, RecipeError, Rule
+from lm.corpus.verdicts import explain
 from storage.schema import TABLES
 from storage.signals import SIGNALS
 
-USED = ("documents", "signals", "signatures", "near_duplicates", "duplicate_removals", "recipe_counts")
+USED = ("documents", "signals", "signatures", "near_duplicates", "duplicate_removals", "recipe_counts", "scores")
 
 
 @pytest.fixture
@@ -35,7 +36,10 @@ def add_document(
     lake: duckdb.DuckDBPyConnection, id: str, values: dict[str, float], *, language: str | None = "en", score: float = 0.9
 ) -> None:
     add(lake, "documents", id=id, host="b.org", num_bytes=100, language=language, language_score=score)
-    add(lake, "signals", id=id, **values)
+    add(lake, "signals", id=id, **{name: value for name, value in values.items() if name in SIGNALS})
+    for name, value in values.items():
+        if name not in SIGNALS:
+            add(lake, "scores", id=id, name=name.removeprefix(recipes.SCORE), value=value)
     for preset in minhash.PRESETS:
         add(lake, "signatures", id=id, method=preset, bands=[1])
 
@@ -76,16 +80,17 @@ def passing(recipe: Recipe) -> dict[str, float]:
 
 
 def failing(rule: Rule) -> float:
-    step = 1 if SIGNALS[rule.signal].type == "INTEGER" else 1e-9
+    step = 1 if rule.score or SIGNALS[rule.signal].type == "INTEGER" else 1e-9
     return rule.threshold - step if rule.op in (">=", ">") else rule.threshold + step
 
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_each_rule_removes_the_document_that_just_fails_it(lake: duckdb.DuckDBPyConnection, name: str) -> None:
     recipe = recipes.load(name)
-    add_document(lake, "fine", passing(recipe))
+    language = recipe.language.codes[0] if recipe.language else "en"
+    add_document(lake, "fine", passing(recipe), language=language)
     for rule in recipe.rules:
-        add_document(lake, f"fails {rule.name}", passing(recipe) | {rule.signal: failing(rule)})
+        add_document(lake, f"fails {rule.name}", passing(recipe) | {rule.signal: failing(rule)}, language=language)
     expected: dict[str, str | None] = {f"fails {rule.name}": rule.name for rule in recipe.rules}
     assert judged(lake, recipe) == {"fine": None} | expected
     for rule in recipe.rules:
@@ -122,6 +127,22 @@ def test_what_was_not_measured_or_compared_does_not_pass_unseen(lake: duckdb.Duc
     found = counts(lake, recipe)
     assert (found["not_measured"]["num_removed"], found["not_measured"]["num_removed_bytes"]) == (1, 7)
     assert (found["not_compared"]["num_failing"], found["not_compared"]["num_removed"]) == (2, 1)
+
+
+def test_a_score_nobody_measured_fails_or_passes_as_the_rule_says(lake: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    rules = "".join(f'[[rules]]\nname = "{n}"\nsignal = "score.{n}"\nop = ">="\nthreshold = 0.5\nmissing = "{m}"\n' for n, m in RULES)
+    (tmp_path / "own.toml").write_text(f'name = "own"\nedits = ["c4_lines", "mask_pii"]\n{rules}')
+    recipe = recipes.load(tmp_path / "own.toml")
+    assert recipe.variant == "c4_lines+mask_pii"
+    for id, scores in (("good", {"likes": 0.9}), ("bad", {"likes": 0.1}), ("unmeasured", {})):
+        add_document(lake, id, {"num_words": 1} | {f"score.{name}": value for name, value in scores.items()})
+    assert judged(lake, recipe) == {"good": None, "bad": "likes", "unmeasured": "likes"}
+    assert {name: row["alarm"] for name, row in counts(lake, recipe).items() if row["alarm"]} == {"other": "not_measured"}
+    verdicts = {row["id"]: explain(recipe, row) for row in lake.execute(recipe.values_sql()).to_arrow_table().to_pylist()}
+    assert [(v.rule, v.value, v.holds) for v in verdicts["bad"]] == [("other", None, True), ("likes", 0.1, False)]
+
+
+RULES = [("other", "pass"), ("likes", "fail")]
 
 
 def test_language_comes_first_and_can_be_changed(lake: duckdb.DuckDBPyConnection) -> None:
@@ -243,10 +264,10 @@ def test_real_text_goes_through_measured_compared_and_judged(lake: duckdb.DuckDB
 
 def test_definitions_are_stable_and_tell_recipes_apart() -> None:
     loaded = [recipes.load(name) for name in recipes.names()]
-    assert [recipe.name for recipe in loaded] == recipes.names() == ["fineweb", "gopher", "raw", "slimpajama"]
-    assert len({recipe.digest for recipe in loaded}) == 4
+    assert [recipe.name for recipe in loaded] == recipes.names() == ["c4", "dclm", "fineweb", "gopher", "raw", "slimpajama", "zh"]
+    assert len({recipe.digest for recipe in loaded}) == 7
     assert recipes.load("raw").digest == recipes.load("raw").digest
-    assert [recipe.presets for recipe in loaded] == [("fineweb",), ("fineweb",), (), ("slimpajama",)]
+    assert [recipe.presets for recipe in loaded] == [(), *[("fineweb",)] * 3, (), ("slimpajama",), ("fineweb",)]
     for recipe in loaded:
         assert recipe.doc
         assert all(rule.source and rule.group for rule in recipe.rules)
@@ -271,7 +292,7 @@ RULE = '[[rules]]\nname = "r"\nsignal = "num_words"\nop = ">="\nthreshold = 1\n'
         ('name = "a"\n[language]\ncodes = []', "codes of language must be a list with at least one"),
         ('name = "a"\n[language]\ncodes = ["e\'"]', "language code must be lower-case"),
         ('name = "a"\n[dedup]\nmethod = "fuzzy"', "method of dedup must be one of none, exact, near, not 'fuzzy'"),
-        ('name = "a"\n[dedup]\nmethod = "near"\npreset = "marin"', "preset of dedup must be one of fineweb, slimpajama"),
+        ('name = "a"\n[dedup]\nmethod = "near"\npreset = "marin"', "preset of dedup must be one of ladder, fineweb, slimpajama"),
         ('name = "a"\n[dedup]\nmethod = "near"\npreset = "fineweb"\nthreshold = 0.3', "must lie from 0.5, below which no pair is stored"),
     ],
 )
@@ -283,7 +304,7 @@ def test_a_bad_recipe_says_what_must_hold(tmp_path: Path, text: str, message: st
 
 
 def test_an_unknown_recipe_is_named_with_those_there_are() -> None:
-    with pytest.raises(RecipeError, match="'c5' does not exist; there are fineweb, gopher, raw, slimpajama, or a path"):
+    with pytest.raises(RecipeError, match="'c5' does not exist; there are c4, dclm, fineweb, gopher, raw, slimpajama, zh, or a path"):
         recipes.load("c5")
     with pytest.raises(RecipeError, match=r"recipe file nowhere\.toml does not exist"):
         recipes.load("nowhere.toml")
