@@ -110,7 +110,7 @@ def trials(points: Points, *, data_set: str = "runs", ladder: str = "all", seed:
 def _trial(data_set: str, ladder: str, kept: Points, targets: Points, factor: Floats, seed: int, memo: Memo) -> Trial:
     built = ensemble.build(kept, seed=seed, memo=memo)
     x, y = candidates.coordinates(targets)
-    centre, evidence = built.evidence(x, y)
+    centre, evidence = built.evidence(targets)
     case = Case(data_set, built.cuts, evidence, np.log(targets.value) - centre)
     naive_centre, naive = _naive(built, kept, x, y, seed)
     return Trial(data_set, ladder, len(kept), targets, factor, case, centre, built.weight_by_name, naive, naive_centre)

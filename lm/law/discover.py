@@ -125,8 +125,9 @@ def _data_set(name: str, files: Sequence[Path], folder: Path) -> Iterable[tuple[
         (single if len(rows) == 1 and file.suffix.lower() == ".json" else tables).append((label, file.name, rows))
     if single:
         tables.append((f"{name}/*.json ({len(single)} files)", "", [rows[0] for _, _, rows in single]))
-    for label, file_name, rows in _joined(tables):
-        yield _table(name, label, file_name, rows, alone=len(tables) == 1)
+    joined = _joined(tables)
+    for label, file_name, rows in joined:
+        yield _table(name, label, file_name, rows, alone=len(joined) == 1)
 
 
 def _joined(tables: Sequence[tuple[str, str, list[Row]]]) -> list[tuple[str, str, list[Row]]]:

@@ -44,6 +44,8 @@ class Hiding:
     """Candidates fitted to what lies at or below a limit, and the points clearly above it."""
 
     limit: float
+    top: float
+    """Where what was kept ends."""
     fitted: Fitted
     hidden: Points
 
@@ -59,29 +61,31 @@ class Ensemble:
     cuts: tuple[Cut, ...]
     seed_sd: float
     """Scatter of the log loss between runs of one size and amount of data."""
+    by_data: bool
+    """Whether extrapolation is counted in data rather than in compute."""
 
     @property
     def weight_by_name(self) -> dict[str, float]:
         """Weight of each candidate that has any."""
         return {name: float(weight) for name, weight in zip(self.fitted.names, self.weights, strict=True) if weight > 0.0005}
 
-    def evidence(self, x: Floats, y: Floats, num_seeds: int = 1) -> tuple[Floats, Evidence]:
-        """The average log loss and what speaks about its error [targets], at log N `x` and log worth of data `y`."""
-        return _evidence(self.fitted, self.weights, x, y, self.seed_sd / np.sqrt(num_seeds))
+    def evidence(self, targets: Points, num_seeds: int = 1) -> tuple[Floats, Evidence]:
+        """The average log loss and what speaks about its error [targets]."""
+        distance = extent(targets, self.by_data) - float(extent(self.points, self.by_data).max())
+        return _evidence(self.fitted, self.weights, targets, self.seed_sd / np.sqrt(num_seeds), distance)
 
     def predictive(self, targets: Points, num_seeds: int = 1, prior: Prior = PRIOR) -> Predictive:
         """The forecast of the mean loss of `num_seeds` runs at the places of `targets` (their losses are not looked at)."""
-        x, y = candidates.coordinates(targets)
-        centre, evidence = self.evidence(x, y, num_seeds)
+        centre, evidence = self.evidence(targets, num_seeds)
         tau, freedom = calibrate(self.cuts, prior)
         scale = tau * np.sqrt(evidence.variance(prior))
         parts = {
-            "form_error": tau * prior.form * evidence.spread,
-            "sampling": tau * prior.sampling * evidence.sampling,
+            "form_error": tau * prior.form * evidence.spread * evidence.growth(),
+            "sampling": tau * prior.sampling * evidence.sampling * evidence.growth(),
             "seed_noise": tau * prior.scatter * evidence.scatter,
         }
         if not self.cuts:
-            unknown = np.abs(centre - self._last(x, y)) / STUDENT_90
+            unknown = np.abs(centre - self._last(targets)) / STUDENT_90
             parts["form_error"] = np.hypot(parts["form_error"], unknown)
             scale = np.hypot(scale, unknown)
         return Predictive(centre, scale, freedom, parts)
@@ -90,8 +94,9 @@ class Ensemble:
         """How much wider (above 1) or narrower the own hidden rungs made the interval than the prior alone."""
         return calibrate(self.cuts, prior)[0]
 
-    def _last(self, x: Floats, y: Floats) -> Floats:
+    def _last(self, targets: Points) -> Floats:
         """What the average says where the data ends on the way to each target."""
+        x, y = candidates.coordinates(targets)
         seen_x, seen_y = candidates.coordinates(self.points)
         return _average(self.fitted, self.weights, np.minimum(x, seen_x.max()), np.minimum(y, seen_y.max()))
 
@@ -112,12 +117,17 @@ def build(points: Points, *, seed: int = 0, num_bootstrap: int = 24, memo: Memo 
     axis = extent(points, by_data)
     whole = _fit(points, seed, num_bootstrap, memo)
     record = [
-        Hiding(limit, _fit(points.where(axis <= limit), seed, num_bootstrap, memo), points.where(axis > limit + CLOSEST))
+        Hiding(
+            limit,
+            float(axis[axis <= limit].max()),
+            _fit(points.where(axis <= limit), seed, num_bootstrap, memo),
+            points.where(axis > limit + CLOSEST),
+        )
         for limit in limits(points, by_data)
         if (axis > limit + CLOSEST).any()
     ]
     cuts = tuple(_cut(record[:number], hiding, by_data, whole.num_points) for number, hiding in enumerate(record))
-    return Ensemble(points, whole, _weights(record, whole), cuts, _seed_sd(points, whole))
+    return Ensemble(points, whole, _weights(record, whole), cuts, _seed_sd(points, whole), by_data)
 
 
 def is_ladder(points: Points) -> bool:
@@ -163,12 +173,13 @@ def _average(fitted: Fitted, weights: Floats, x: Floats, y: Floats) -> Floats:
     return average
 
 
-def _evidence(fitted: Fitted, weights: Floats, x: Floats, y: Floats, scatter: float) -> tuple[Floats, Evidence]:
+def _evidence(fitted: Fitted, weights: Floats, targets: Points, scatter: float, distance: Floats) -> tuple[Floats, Evidence]:
+    x, y = candidates.coordinates(targets)
     each = fitted.log_losses(x, y)
     centre = weights @ each
     shares = 0.5 * (weights + _usual(fitted))
     spread = np.sqrt(shares @ (each - centre) ** 2)
-    return centre, Evidence(spread, fitted.sampling_sd(x, y), np.full(len(x), scatter))
+    return centre, Evidence(spread, fitted.sampling_sd(x, y), np.full(len(x), scatter), distance)
 
 
 def _usual(fitted: Fitted) -> Floats:
@@ -179,10 +190,10 @@ def _usual(fitted: Fitted) -> Floats:
 
 def _cut(below: Sequence[Hiding], hiding: Hiding, by_data: bool, num_points: int) -> Cut:
     """The errors of the average that was possible with what a cut kept, its weights coming from the cuts below it."""
-    seen = [Hiding(one.limit, one.fitted, one.hidden.where(extent(one.hidden, by_data) <= hiding.limit)) for one in below]
+    seen = [Hiding(one.limit, one.top, one.fitted, one.hidden.where(extent(one.hidden, by_data) <= hiding.limit)) for one in below]
     weights = _weights([one for one in seen if len(one.hidden)], hiding.fitted)
-    x, y = candidates.coordinates(hiding.hidden)
-    centre, evidence = _evidence(hiding.fitted, weights, x, y, hiding.fitted.residual_sd)
+    distance = extent(hiding.hidden, by_data) - hiding.top
+    centre, evidence = _evidence(hiding.fitted, weights, hiding.hidden, hiding.fitted.residual_sd, distance)
     return Cut(evidence, np.log(hiding.hidden.value) - centre, hiding.fitted.num_points / num_points)
 
 
