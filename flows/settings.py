@@ -76,6 +76,15 @@ class QualitySettings(StageSettings):
     """Name of the score: score.NAME in a recipe."""
 
 
+class ParagraphsSettings(StageSettings):
+    """Which repeated paragraphs and lines are taken out of texts."""
+
+    min_line_documents: int = Field(10, ge=2)
+    """A line is boilerplate of its host if at least so many of the host's texts hold it,"""
+    min_line_share: float = Field(0.1, gt=0, le=1)
+    """and at least this share of them."""
+
+
 class ContaminationSettings(StageSettings):
     """How documents are compared with evaluation sets."""
 

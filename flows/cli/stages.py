@@ -33,6 +33,7 @@ STAGES = [
     Stage("crawl", "crawl", all_settings.CrawlSettings, "Visit a site, download Common Crawl files, or list files that exist.", "source"),
     Stage("documents", "documents", all_settings.DocumentsSettings, "Extract the text of crawled files."),
     Stage("signals", "signals", all_settings.SignalsSettings, "Measure every text and find near-duplicates."),
+    Stage("paragraphs", "paragraphs", all_settings.ParagraphsSettings, "Find paragraphs and lines that repeat across texts."),
     Stage("contamination", "contamination", all_settings.ContaminationSettings, "Look for evaluation sets in every text."),
     Stage("recipe", "recipe", all_settings.RecipeSettings, "Apply recipes and count what each rule removes.", always_runs=True),
     Stage("tokens", "tokens", all_settings.TokensSettings, "Make a vocabulary and a validation set, and encode every text."),

@@ -110,6 +110,7 @@ def test_order_and_partitions_change_nothing(partition_bytes: int, part_document
     expected = compare(bands(IDS), texts(), "fineweb")
     monkeypatch.setattr(spill, "PARTITION_BYTES", partition_bytes)
     monkeypatch.setattr(spill, "_BUFFER_BYTES", 1000)
+    monkeypatch.setattr(spill, "_WRITE_BYTES", 10)
     monkeypatch.setattr(verifying, "PART_DOCUMENTS", part_documents)
     shuffled = random.Random(0).sample(IDS, len(IDS))
     assert compare(bands(shuffled), texts(shuffled[::-1]), "fineweb").equals(expected)

@@ -11,8 +11,9 @@ looks at first. How many buckets were so large is returned: where there are any,
 once, and the caller must compare everything again to have the same.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lm.corpus.near_duplicates.spill import ID, Partitions, encode_ids, mixed, num_partitions, partition_of
+from lm.corpus.signals import kernel
 
 Array = NDArray[Any]
 Rows = Iterable[pa.RecordBatch]
@@ -30,6 +32,7 @@ MAX_BUCKET = 1000
 _KEY = np.dtype([("key", "<u8"), ("high", "<u8"), ("low", "<u8"), ("new", "?")])
 PAIR = np.dtype([("a", ID), ("b", ID)])
 _BITMAP_BITS = 27
+_SPREAD = 0x9E3779B97F4A7C15
 _PAIRS_AT_ONCE = 1 << 19
 
 
@@ -62,15 +65,14 @@ def propose(new: Rows, old: Rows, num_documents: int, folder: Path, max_bucket: 
     bitmap = np.zeros(1 << (_BITMAP_BITS - 6), np.uint64)
     keys: Partitions | None = None
     for batch in new:
-        records = _records(batch, True)
+        records = _records(batch, None)
         keys = keys or Partitions(folder, "keys", num_partitions(num_documents * _num_bands(batch) * _KEY.itemsize), _KEY)
-        _mark(bitmap, records["key"])
+        _bitmap_kernels()[0](bitmap, _read_only(records["key"]))
         keys.append(records, partition_of(mixed(records["key"]), keys.num))
     if keys is None:
         return Proposal(Partitions(folder, "pairs", 1, PAIR), 0, 0)
     for batch in old:
-        records = _records(batch, False)
-        records = records[_marked(bitmap, records["key"])]
+        records = _records(batch, bitmap)
         keys.append(records, partition_of(mixed(records["key"]), keys.num))
     return _pair_up(keys, Partitions(folder, "pairs", 2 * keys.num, PAIR), max_bucket)
 
@@ -88,31 +90,55 @@ def _num_bands(batch: pa.RecordBatch) -> int:
     return max(1, len(pc.list_flatten(batch["bands"])) // max(1, len(batch["id"])))
 
 
-def _records(batch: pa.RecordBatch, is_new: bool) -> Array:
-    """One record per document and band."""
-    ids = encode_ids(batch["id"])
-    keys = np.asarray(pc.list_flatten(batch["bands"])).astype(np.uint64)
-    num_bands = len(keys) // max(1, len(ids))
-    records = np.zeros(len(keys), _KEY)
-    records["key"], records["new"] = keys, is_new
-    records["high"], records["low"] = np.repeat(ids["high"], num_bands), np.repeat(ids["low"], num_bands)
+def _records(batch: pa.RecordBatch, bitmap: Array | None) -> Array:
+    """One record per new document and band; of earlier documents only those whose key the bitmap of the new ones lets pass."""
+    keys = np.asarray(pc.list_flatten(batch["bands"])).astype(np.uint64, copy=False)
+    num_bands = len(keys) // max(1, len(batch["id"]))
+    passed = np.arange(len(keys)) if bitmap is None else _passed(bitmap, _read_only(keys))
+    rows, which = np.unique(passed // max(1, num_bands), return_inverse=True)
+    ids = encode_ids(batch["id"].take(pa.array(rows, pa.int64())))[which]
+    records = np.zeros(len(passed), _KEY)
+    records["key"], records["new"] = keys[passed], bitmap is None
+    records["high"], records["low"] = ids["high"], ids["low"]
     return records
 
 
-def _place(keys: Array) -> tuple[Array, Array]:
-    place = mixed(keys) >> np.uint64(64 - _BITMAP_BITS)
-    return (place >> np.uint64(6)).astype(np.int64), np.uint64(1) << (place & np.uint64(63))
+@cache
+def _bitmap_kernels() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """mark(bitmap, keys); marked(bitmap, keys, out): positions of the keys that may have been marked, and how many."""
+    shift, step, six, rest, one = (np.uint64(n) for n in (64 - _BITMAP_BITS, _SPREAD, 6, 63, 1))
+
+    def mark(bitmap: Array, keys: Array) -> None:
+        for i in range(len(keys)):
+            place = ((keys[i] ^ (keys[i] >> six)) * step) >> shift
+            bitmap[place >> six] |= one << (place & rest)
+
+    def marked(bitmap: Array, keys: Array, out: Array) -> int:
+        num = 0
+        for i in range(len(keys)):
+            place = ((keys[i] ^ (keys[i] >> six)) * step) >> shift
+            if (bitmap[place >> six] >> (place & rest)) & one:
+                out[num] = i
+                num += 1
+        return num
+
+    bits, keys = np.zeros(1 << (_BITMAP_BITS - 6), np.uint64), np.zeros(1, np.uint64)
+    keys.setflags(write=False)  # as Arrow's memory is: whether it may be written to must not decide which kernel is compiled
+    return (
+        kernel.compiled(mark, lambda run: run(bits, keys)),
+        kernel.compiled(marked, lambda run: run(bits, keys, np.zeros(1, np.int64))),
+    )
 
 
-def _mark(bitmap: Array, keys: Array) -> None:
-    word, bit = _place(keys)
-    np.bitwise_or.at(bitmap, word, bit)
+def _read_only(keys: Array) -> Array:
+    keys = np.ascontiguousarray(keys).view()
+    keys.setflags(write=False)
+    return keys
 
 
-def _marked(bitmap: Array, keys: Array) -> Array:
-    word, bit = _place(keys)
-    passed: Array = (bitmap[word] & bit) != 0
-    return passed
+def _passed(bitmap: Array, keys: Array) -> Array:
+    out = np.empty(len(keys), np.int64)
+    return out[: _bitmap_kernels()[1](bitmap, keys, out)]
 
 
 def _pair_up(keys: Partitions, pairs: Partitions, max_bucket: int) -> Proposal:

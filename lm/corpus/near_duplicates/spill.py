@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-PARTITION_BYTES = 16 << 20
+PARTITION_BYTES = 4 << 20
 """Bytes of records that one partition is meant to hold."""
-_BUFFER_BYTES = 16 << 20
+_BUFFER_BYTES = 4 << 20
+_WRITE_BYTES = 8 << 10
+"""Least bytes worth a write: with thousands of partitions the buffer grows to hold as much for each."""
 _NIBBLE = np.full(256, 255, dtype=np.uint8)
 _NIBBLE[[ord(c) for c in "0123456789abcdef"]] = np.arange(16, dtype=np.uint8)
 ID = np.dtype([("high", "<u8"), ("low", "<u8")])
@@ -37,7 +39,7 @@ class Partitions:
         self._buffers.append((records, partition))
         self._size += records.nbytes + partition.nbytes
         self.num_records += len(records)
-        if self._size > _BUFFER_BYTES:
+        if self._size > max(_BUFFER_BYTES, self.num * _WRITE_BYTES):
             self.flush()
 
     def flush(self) -> None:
