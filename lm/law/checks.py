@@ -14,7 +14,7 @@ from lm.law.points import Floats, Points, distinct
 
 FEW_PARAMS, FEW_TOKENS, HIGH_LOSS = 2_000.0, 10_000.0, 20.0
 TOKENS_PER_PARAM = (1e-2, 1e6)
-LARGEST_GAP = 1e5
+LARGEST_GAP = 5e3
 """Ratio of neighbouring sizes, or amounts of data, above which some rows may be in other units."""
 FAR = 6.0
 """Robust standard deviations from the law at which a run is far off."""
@@ -100,17 +100,20 @@ def rising(points: Points) -> str | None:
     )
 
 
-def far_off(errors: Floats) -> NDArray[np.bool_]:
-    """Which points lie far from the law, by robust standard deviations. errors: log observed minus log fitted."""
-    if len(errors) < 8:
+def far_off(errors: Floats, num_constants: int) -> NDArray[np.bool_]:
+    """Which points lie far from the law, by robust standard deviations. errors: log observed minus log fitted.
+
+    The spread is the median over all points but the num_constants nearest ones, through which the law was free to pass.
+    """
+    if len(errors) < num_constants + 4:
         return np.zeros(len(errors), dtype=np.bool_)
-    spread = 1.4826 * float(np.median(np.abs(errors - np.median(errors))))
+    spread = 1.4826 * float(np.median(np.sort(np.abs(errors))[num_constants:]))
     return np.asarray(np.abs(errors) > max(FAR * spread, LEAST_MISS), dtype=np.bool_)
 
 
 def outliers(points: Points, errors: Floats, refit: Callable[[Points], Mapping[str, float]], constants: Mapping[str, float]) -> list[str]:
     """Runs far off the law: what they may be, and what the constants would be without them. At most a quarter of the points is judged."""
-    far = far_off(errors)
+    far = far_off(errors, len(constants))
     if not far.any() or far.mean() > 0.25:
         return []
     found = [_where_they_lie(points, errors, far)]
@@ -120,6 +123,41 @@ def outliers(points: Points, errors: Floats, refit: Callable[[Points], Mapping[s
         return found
     moved = [f"{name} {constants[name]:.4g} -> {without[name]:.4g}" for name in constants if _differs(constants[name], without[name])]
     return [f"{found[0]}; without them: {', '.join(moved) or 'no constant changes by more than 2%'}"]
+
+
+def least_data(
+    points: Points,
+    refit: Callable[[Points], Mapping[str, float]],
+    constants: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+) -> list[str]:
+    """Whether the law hangs on the runs with the least data: what it would be without them, if that lies far outside its intervals.
+
+    Warm-up that was left in bends a law without lying off it, so that looking at residuals alone is not enough.
+    """
+    rungs = points.rungs()
+    lowest = rungs[0] if len(rungs) <= 64 else rungs[len(rungs) // 20]
+    first = points.num_tokens <= lowest * (1 + 1e-9)
+    if len(rungs) < 5 or first.mean() > 0.34:
+        return []
+    try:
+        without = refit(points.where(~first))
+    except ValueError:
+        return []
+    moved = [f"{name} {constants[name]:.4g} -> {without[name]:.4g}" for name in constants if _far(name, without, constants, intervals)]
+    if not moved:
+        return []
+    return [
+        f"the law hangs on the {int(first.sum())} points with the least data (up to {lowest:,.0f} tokens); without them: "
+        f"{', '.join(moved)}. Warm-up, or runs too short for the law?"
+    ]
+
+
+def _far(name: str, without: Mapping[str, float], constants: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> bool:
+    """Further than three half-widths of the 90% interval, and by more than a tenth."""
+    step = without[name] - constants[name]
+    side = abs(intervals[name][1 if step > 0 else 0] - constants[name])
+    return abs(step) > max(3.0 * side, 0.1 * abs(constants[name]))
 
 
 def _differs(first: float, second: float) -> bool:

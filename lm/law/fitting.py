@@ -158,6 +158,8 @@ def _law(
     constants = _by_name(form, form.to_constants(found.theta[None], scale)[0])
     tail = 50.0 * (1.0 - INTERVAL_LEVEL)
     low, high = np.percentile(form.to_constants(samples, scale), [tail, 100.0 - tail], axis=0)
+    if len(points) <= int((task.box.low < task.box.high).sum()):  # a perfect fit of as many points as constants shows no scatter
+        low, high = np.sort(form.to_constants(np.stack([task.box.low, task.box.high]), scale), axis=0)
     intervals = {name: (float(a), float(b)) for name, a, b in zip(form.names, low, high, strict=True)}
     taken = profiles(task, found) if with_profiles else {}
     estimator = _estimator(task, details, seed, num_bootstrap)
@@ -168,7 +170,7 @@ def _law(
         constants=constants,
         intervals=intervals,
         unidentified=_unidentified(task, found, constants, intervals, taken),
-        warnings=_warnings(points, task, found, constants, noise.seeds_seen),
+        warnings=_warnings(points, task, found, constants, intervals, noise.seeds_seen),
         residuals=_residuals(points, np.exp(fitted + scale.log_value)),
         exclusions=points.exclusions,
         estimator={**estimator, **_search_record(found), "units": _units(form, loss_unit)},
@@ -222,6 +224,9 @@ def _unidentified(
 ) -> dict[str, str]:
     """By the profiles where there are any, else by the design and the replicates; held constants are known."""
     held = {name for name, low, high in zip(task.form.names, task.box.low, task.box.high, strict=True) if low == high}
+    num_cells = len(set(zip(*(np.round(log, 9).tolist() for log in task.logs), strict=True)))
+    if num_cells <= len(task.form.names) - len(held):
+        return dict.fromkeys((name for name in task.form.names if name not in held), "there are no more distinct points than constants")
     by_replicates = unidentified(task.form, found.theta, constants, intervals, *task.logs)
     by_profile = open_constants(task.form.constants, taken)
     return {
@@ -236,7 +241,14 @@ def _residuals(points: Points, fitted: Floats) -> tuple[Residual, ...]:
     return tuple(Residual(run_id, n, d, v, f) for run_id, n, d, v, f in zip(points.run_id, *columns, strict=True))
 
 
-def _warnings(points: Points, task: Problem, found: Found, constants: Mapping[str, float], seeds_seen: bool) -> tuple[str, ...]:
+def _warnings(
+    points: Points,
+    task: Problem,
+    found: Found,
+    constants: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+    seeds_seen: bool,
+) -> tuple[str, ...]:
     errors = task.target - task.predict(found.theta[None])[0][0]
 
     def refit(rest: Points) -> Mapping[str, float]:
@@ -257,6 +269,7 @@ def _warnings(points: Points, task: Problem, found: Found, constants: Mapping[st
         *checks.units(points),
         *checks.outliers(points, errors, refit, constants),
     ]
+    said += checks.least_data(points, refit, constants, intervals)
     if found.agreement < 0.05:
         said.append(f"only {found.num_agreed} of {found.num_starts} starts met the best minimum: another start might do better still")
     return tuple(said)
