@@ -199,6 +199,21 @@ def test_the_seed_decides_the_weights() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_learns(shape: str) -> None:
+    model, tokens = build(SHAPES[shape]), random_tokens(4, 33)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(30):
+        loss = mean_loss(model(tokens[:, :-1]), tokens[:, 1:])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(math.log(128), abs=0.3)
+    assert losses[-1] < losses[0] / 2
+
+
 def test_autocast_runs_without_a_warning_and_agrees() -> None:
     model, tokens = trained_looking(SMALL), tokens_of((2, 33))
     exact = mean_loss(model(tokens[:, :-1]), tokens[:, 1:])
