@@ -141,7 +141,7 @@ class TrainSettings(StageSettings):
     """One training: one size, one seed, up to one rung of one ladder."""
 
     model: str = "d2w64"
-    """Size of the model, as depth and width."""
+    """Size of the model: depth and width such as d2w64, gpt2, or a number of parameters such as 25M."""
     seed: int = 0
     """Seed of the initial weights."""
     ladder_id: str | None = None
