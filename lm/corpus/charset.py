@@ -113,5 +113,17 @@ def _decode(payload: bytes, codec: str) -> tuple[str, float]:
     try:
         return codecs.getincrementaldecoder(codec)("strict").decode(payload), 0.0
     except UnicodeError:
-        text = codecs.getincrementaldecoder(codec)("replace").decode(payload)
+        text = _replaced(payload, codec)
     return text, text.count("\ufffd") / max(1, len(text))
+
+
+def _replaced(payload: bytes, codec: str) -> str:
+    """The text with U+FFFD for what cannot be decoded.
+
+    Python's incremental decoders of stateful East Asian codecs give up on some broken escape sequences (pending buffer overflow) whatever
+    they are told about errors; its plain decoders do not.
+    """
+    try:
+        return codecs.getincrementaldecoder(codec)("replace").decode(payload)
+    except UnicodeError:
+        return payload.decode(codec, "replace")

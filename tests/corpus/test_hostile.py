@@ -239,6 +239,14 @@ def test_every_charset_ends_in_a_text_or_a_reason(codec: str) -> None:
             check(extract(payload, content_type, OPTIONS))
 
 
+def test_a_broken_escape_sequence_does_not_stop_the_decoder() -> None:
+    """Python's incremental decoder raises here, though it is told to replace."""
+    for tail in (b"\x1b", b"\x1b$", b"\x1b$B\x1b", b"\x1b$(", b"\x1b" * 20):
+        for middle in (b"", b"\x1b$B", b"<p>\x1b$B%F", page()):
+            for codec in ("iso-2022-jp", "iso-2022-kr", "hz-gb-2312", "utf-7"):
+                check(extract(middle + tail + b"abc" + tail, f"text/html; charset={codec}", OPTIONS))
+
+
 def shard(path: Path, kind: str, **options: int) -> ShardResult:
     [file] = list_files(parse(f"{kind}:{path}"))
     extraction = ExtractionOptions(**options)  # type: ignore[arg-type]

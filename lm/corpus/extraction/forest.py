@@ -19,6 +19,7 @@ from lm.corpus.extraction.blocks import Blocks
 from lm.corpus.extraction.features import FEATURES, NUM_FEATURES
 from lm.corpus.extraction.markup import Markup
 from lm.corpus.signals.hashing import inner, int64
+from storage.digest import file_digest
 
 Array = NDArray[Any]
 
@@ -61,6 +62,11 @@ class Model(NamedTuple):
     second: Forest
     threshold: float
     """Log odds from which on a block is kept."""
+
+
+def model_digest(path: Path = MODEL_FILE) -> str:
+    """Identity of the model that texts depend on beside the code."""
+    return file_digest(path)
 
 
 @cache

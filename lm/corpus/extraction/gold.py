@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from storage.digest import digest
+
 NGRAM = 4
 _WORD = re.compile(r"\w+")
 _CHARACTER = re.compile(
@@ -75,6 +77,11 @@ def _payload(folder: Path, name: str) -> bytes:
             data = path.read_bytes()
             return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     raise FileNotFoundError(f"{folder}/html must hold a page for each id of {_TRUTH}, but has no {name}.html.gz nor {name}.html")
+
+
+def set_digest(pages: Iterable[GoldPage]) -> str:
+    """Identity of a set of pages, whatever their order, so that a score on pages a model was trained on can be told apart."""
+    return digest(*sorted(digest(page.payload, page.text) for page in pages))
 
 
 def ngrams(text: str, *, by_character: bool = False) -> Counter[tuple[str, ...]]:

@@ -359,12 +359,9 @@ def scan(page: Array, words: Vocabulary) -> Markup:
             if closes and tag != _A and (kind == v.INLINE or kind == v.SKIPPED):
                 continue
             is_root = tag in (_HTML, _BODY)
-            tags[num_elements], parents[num_elements], hints[num_elements] = (
-                tag,
-                stack[depth],
-                int64(0) if is_root else found | words.tag_hints[tag],
-            )
             depth = min(depth + 1, MAX_DEPTH)
+            tags[num_elements], parents[num_elements] = tag, stack[depth - 1]
+            hints[num_elements] = int64(0) if is_root else found | words.tag_hints[tag]
             stack[depth] = num_elements
             num_elements += 1
             if left_out > MAX_DEPTH and not is_root and (kind == v.SKIPPED or found & UNSEEN_BIT):

@@ -21,7 +21,7 @@ _TITLE = re.compile(r"<title\b[^>]{0,500}>([^<]{0,4000})", re.IGNORECASE)
 _META = re.compile(r"<meta\s([^>]{1,2000})>", re.IGNORECASE)
 _HTML = re.compile(r"<html\s([^>]{1,2000})>", re.IGNORECASE)
 _TIME = re.compile(r"<time\s([^>]{1,1000})>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"""([a-zA-Z:_-]{1,40})\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
+_ATTRIBUTE = re.compile(r"""([a-zA-Z:_-]{1,40})(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
 _JSON_DATE = re.compile(r'"datePublished"\s*:\s*"([^"\\]{8,40})"')
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]{1,8}){0,3}")
 _DATE_NAMES = (

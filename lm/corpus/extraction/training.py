@@ -182,7 +182,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     examples, num_left_out = read_examples(given.gold, given.archive)
     num_gold = sum(e.text is not None for e in examples)
-    notes: dict[str, Any] = {"num_gold_pages": num_gold, "num_agreed_pages": len(examples) - num_gold, "num_left_out": num_left_out}
+    sets = [gold.set_digest(gold.read_gold(folder)) for folder in given.gold]
+    notes: dict[str, Any] = {
+        "gold_digests": sets,
+        "num_gold_pages": num_gold,
+        "num_agreed_pages": len(examples) - num_gold,
+        "num_left_out": num_left_out,
+    }
     print(notes, file=sys.stderr, flush=True)
     if not given.no_cross_validation:
         found = cross_validate(examples, lambda line: print(line, file=sys.stderr, flush=True))
