@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,10 @@ def test_memory_decides_nothing(data: TokenData, unique: int | None) -> None:
     read = TokenStream.open(data, num_tokens, unique_tokens=unique, seed=1, window_tokens=100, in_memory_tokens=0)
     assert isinstance(read._epochs._windows, FromFiles)
     assert held.raw(0, num_tokens) == read.raw(0, num_tokens)
+    targets = np.concatenate([held.batch(step, BATCH, CONTEXT)[1].ravel() for step in range(num_tokens // BATCH)])
+    assert targets.astype("<u4").tobytes() == held.raw(0, num_tokens)
+    cuts = [0, 1, 99, 100, 481, 700, num_tokens]
+    assert b"".join(read.raw(start, stop) for start, stop in pairwise(cuts)) == held.raw(0, num_tokens)
     for step in (7, 0, 3, num_tokens // BATCH - 1):
         for ours, theirs in zip(held.batch(step, BATCH, CONTEXT), read.batch(step, BATCH, CONTEXT), strict=True):
             assert (ours == theirs).all()
