@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data_dir", nargs="?", type=Path)
     parser.add_argument("--leave-one-out", action="store_true")
+    parser.add_argument("--picture", type=Path, help="draw coverage and width against the factor of extrapolation into this PNG")
     arguments = parser.parse_args()
     started = time.process_time()
     trials = trials_of(ladders(arguments.data_dir))
@@ -42,6 +43,8 @@ def main() -> None:
         left_out = backtesting.score(trials, prior.leave_one_out([trial.case for trial in trials]))
         show("Forecasts, each data set with a prior fitted without it", left_out)
         found |= {f"leave_one_out_{name}": value for name, value in figures(left_out).items() if not name.startswith("naive")}
+    if arguments.picture:
+        draw(left_out if arguments.leave_one_out else record, arguments.picture)
     found["cpu_seconds"] = round(time.process_time() - started, 1)
     print(json.dumps(found))
 
@@ -119,6 +122,38 @@ def figures(record: backtesting.Record) -> dict[str, float]:
     worst = {f"{kind}{key}": min(row[f"{kind}{long}"] for row in sets) for kind in ("", "naive_") for key, long in WORST.items()}
     over = {f"data_set_mean_{name}": float(np.mean([row[name] for row in sets])) for name in names[:4]}
     return {name: round(value, 4) for name, value in ({n: every[n] for n in names} | worst | over).items()}
+
+
+BANDS = ((2.0, 3.0), (3.0, 5.0), (5.0, 8.0), (8.0, 13.0), (13.0, 20.0), (20.0, 30.0))
+OURS, NAIVE = "dataladder", "naive bootstrap"
+
+
+def draw(record: backtesting.Record, path: Path) -> None:
+    """Coverage of 90% intervals and their width, by factor of extrapolation, every data set counting the same."""
+    import altair as alt
+
+    rows = []
+    for low, high in BANDS:
+        some = backtesting.Record(tuple(o for o in record.outcomes if low * 0.98 <= o.factor < high * 1.02))
+        sets = list(some.by_data_set().values())
+        for who, kind in ((OURS, ""), (NAIVE, "naive_")):
+            coverage, width = (float(np.mean([row[f"{kind}{name}"] for row in sets])) for name in ("coverage90", "mean_width"))
+            rows.append({"who": who, "factor": float(np.sqrt(low * high)), "coverage": coverage, "width": width})
+    values = alt.InlineData(values=rows)
+    x = alt.X("factor:Q", scale=alt.Scale(type="log", domain=[2, 30]), axis=alt.Axis(values=[2, 4, 8, 15, 30])).title(
+        "times the compute of the data"
+    )
+    color = alt.Color("who:N", scale=alt.Scale(domain=[OURS, NAIVE], range=["#2563eb", "#c2410c"])).title(None)
+    line = alt.Chart(values).mark_line(point=True).encode(x=x, color=color)
+    share = alt.Axis(format="%")
+    covered = line.encode(y=alt.Y("coverage:Q", scale=alt.Scale(domain=[0, 1]), axis=share).title("outcomes inside the 90% interval"))
+    promised = alt.Chart(alt.InlineData(values=[{"at": 0.9}])).mark_rule(strokeDash=[4, 4], color="#555").encode(y="at:Q")
+    width = line.encode(y=alt.Y("width:Q", scale=alt.Scale(domainMin=0), axis=share).title("width of the interval, of the loss"))
+    size = {"width": 300, "height": 220}
+    chart = (promised + covered).properties(**size) | width.properties(**size)
+    chart.configure(background="white").configure_axis(labelFontSize=12, titleFontSize=12).configure_legend(labelFontSize=12).save(
+        path, scale_factor=1.5
+    )
 
 
 WORST = {"worst80": "coverage80", "worst90": "coverage90"}
