@@ -28,7 +28,7 @@ from lm.corpus import minhash, signals
 from lm.corpus.near_duplicates import finding, proposing, verifying
 from storage.digest import digest
 
-BASE_DOCUMENTS = 4_000
+BASE_DOCUMENTS = 8_000
 GROWTH = 16
 SHARE = 97
 BATCH_ROWS = 2048
@@ -106,8 +106,8 @@ def write_corpus(file: Path, num: int) -> float:
     """Parquet of ids, texts and band keys; CPU seconds of measuring the texts, which is signals and band keys."""
     writer, seconds = None, 0.0
     for first in range(0, num, BATCH_ROWS):
-        texts = pa.array(families(first, min(BATCH_ROWS, num - first)))
-        ids = pa.array([digest(text) for text in texts.to_pylist()])
+        raw = list(families(first, min(BATCH_ROWS, num - first)))
+        ids, texts = pa.array([digest(text) for text in raw]), pa.array(raw)
         started = time.process_time()
         signals.compute(texts)
         table = minhash.band_table(ids, texts, minhash_preset()).append_column("text", texts)
@@ -138,7 +138,7 @@ def compare(file: Path, num: int, step: int, folder: Path) -> int:
     proposal = proposing.propose(batches(file, step, True), batches(file, step, False), num, folder)
 
     def texts_of(ids: pa.Table) -> Iterator[pa.RecordBatch]:
-        with duckdb.connect(config={"threads": 1, "memory_limit": "200MB"}) as connection:
+        with duckdb.connect(config={"threads": 1, "memory_limit": "50MB"}) as connection:
             connection.register("wanted", ids)
             sql = f"SELECT id, text FROM read_parquet('{file}') SEMI JOIN wanted USING (id)"
             yield from connection.execute(sql).to_arrow_reader(BATCH_ROWS)
@@ -185,7 +185,7 @@ def growth(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Print tables, then one line of JSON."""
-    texts = manual(Path(sys.argv[1])) if len(sys.argv) > 1 else list(families(0, BASE_DOCUMENTS))
+    texts = manual(Path(sys.argv[1])) if len(sys.argv) > 1 else list(families(0, 3000))
     print(f"{len(texts):,} texts; recall by Jaccard; candidates per pair found; CPU seconds")
     print(f"{'preset':12}{'0.7-':>7}{'0.8-':>7}{'0.9-':>7}{'>= 0.8':>8}{'precision':>11}{'candidates':>12}{'sign':>8}{'compare':>9}")
     found = {}

@@ -16,6 +16,7 @@ from storage import ledger
 from storage.digest import digest
 from storage.lake import Lake
 from storage.ledger import Output, Work
+from storage.schema import TABLES
 
 SETTINGS = ContaminationSettings(num_threads=1)
 
@@ -36,6 +37,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
 def add_documents(lake: Lake, crawl: str, texts: Sequence[str]) -> None:
     """One output of the documents stage."""
     columns = {
+        **{name: pa.nulls(len(texts)) for name in TABLES["documents"].columns if name != "produced_by"},
         **{name: [f"{crawl}{i}" for i in range(len(texts))] for name in ("capture_id", "url")},
         **{
             name: [value] * len(texts)
