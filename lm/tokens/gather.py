@@ -26,7 +26,7 @@ class Gatherer:
 
     def __init__(self, files: Sequence[str]) -> None:
         for file in files:
-            storage_files.require(file, "ladder tokens")
+            storage_files.require(file, "token file", "ladder tokens")
         self.files = tuple(files)
         self._metadata = {file: storage_files.metadata(file) for file in files}
 

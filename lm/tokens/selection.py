@@ -63,7 +63,7 @@ def read_selection(path: str | Path, split: str, num_tokens: int | None = None) 
 
     Raises: FileNotFoundError that says what makes the file.
     """
-    storage_files.require(str(path), "ladder rungs")
+    storage_files.require(str(path), "selection", "ladder rungs")
     table = storage_files.read(str(path), SCHEMA.names).select(SCHEMA.names).cast(SCHEMA)
     ranks = table.column("rank").to_numpy()
     if (ranks[1:] < ranks[:-1]).any():

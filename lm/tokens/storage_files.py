@@ -15,11 +15,11 @@ def _place(path: str) -> tuple[fs.FileSystem, str]:
     return fs.FileSystem.from_uri(path) if "://" in path else (fs.LocalFileSystem(), str(Path(path).absolute()))
 
 
-def require(path: str, maker: str) -> None:
-    """Raise FileNotFoundError naming the command that makes the file, if it is not there."""
+def require(path: str, kind: str, maker: str) -> None:
+    """Raise FileNotFoundError, naming the kind of file and the command that makes it, if it is not there."""
     where, name = _place(path)
     if where.get_file_info(name).type != fs.FileType.File:
-        raise FileNotFoundError(f'{path}: no such file; "{maker}" writes it')
+        raise FileNotFoundError(f'{path}: no such {kind}; "{maker}" writes it')
 
 
 def metadata(path: str) -> pq.FileMetaData:

@@ -167,5 +167,5 @@ def test_tokens_are_read_from_s3(data: TokenData) -> None:
         local = TokenStream.open(data, 960).raw(0, 960)
         assert TokenStream.open(there, 960).raw(0, 960) == local
         assert TokenStream.open(there, 960, in_memory_tokens=0, window_tokens=300).raw(0, 960) == local
-        with pytest.raises(FileNotFoundError, match=r's3://tokens/none.parquet: no such file; "ladder tokens"'):
+        with pytest.raises(FileNotFoundError, match=r's3://tokens/none.parquet: no such token file; "ladder tokens"'):
             TokenStream.open(TokenData(files=("s3://tokens/none.parquet",), selection=data.selection), 100)
