@@ -87,7 +87,11 @@ def trials_of(found: list[Ladder]) -> list[backtesting.Trial]:
     """Every cut of every ladder."""
     trials: list[backtesting.Trial] = []
     for ladder in found:
-        some = backtesting.trials(ladder.points, data_set=ladder.data_set, ladder=ladder.name)
+        try:
+            some = backtesting.trials(ladder.points, data_set=ladder.data_set, ladder=ladder.name)
+        except (ValueError, np.linalg.LinAlgError) as error:
+            print(f"skipped {ladder.data_set} {ladder.name}: {error}")
+            continue
         if not some:
             print(f"skipped {ladder.data_set} {ladder.name}: of {len(ladder.points)} points no cut leaves 12 and others further out")
         trials += some

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from flows.cli import decisions, law_fit
+from flows.cli import decisions, law_fit, law_forecast
 
 CONTEXT = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
@@ -19,6 +19,7 @@ def register(app: typer.Typer, stage: Callable[..., None], help_text: str) -> No
     group = typer.Typer(help=help_text, invoke_without_command=True)
     group.callback(invoke_without_command=True, help=help_text)(_unless_subcommand(stage))
     law_fit.register(group)
+    law_forecast.register(group)
     decisions.register(group)
     app.add_typer(group, name="law", rich_help_panel="Stages")
 

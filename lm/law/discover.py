@@ -11,7 +11,7 @@ The cost: names are conventions, and a column that is called something else is n
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,23 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "num_params": (
         *("numparams", "nparams", "params", "parameters", "n", "modelsize", "nonembeddingparams", "nonembparams", "paramsnonembed"),
         *("modelparams", "numparameters", "paramcount", "nonembeddingparameters", "totalparams", "paramsb", "paramsm", "nb", "nm", "size"),
-        *("modelsizem", "modelsizeb", "parameterssize"),
+        *(
+            "modelsizem",
+            "modelsizeb",
+            "parameterssize",
+            "paramsnoembed",
+            "paramsnoemb",
+            "activeparams",
+            "nactive",
+            "nnonembedding",
+            "nnonemb",
+        ),
+        *("nparameters", "numnonembeddingparams", "numnonembeddingparameters", "nonembeddingn", "paramsnonembedding", "modelsizeparams"),
     ),
     "num_tokens": (
         *("numtokens", "ntokens", "tokens", "d", "traintokens", "trainingtokens", "tokensseen", "numtraintokens", "datasize", "datatokens"),
         *("tokensb", "tokensm", "db", "dm", "totaltokens", "tokentrained", "tokenstrained", "trainedtokens", "trainsize"),
-        *("data", "datasetsize", "datasettokens", "numtokensseen"),
+        *("data", "datasetsize", "datasettokens", "numtokensseen", "numtrainingtokens", "ntraintokens", "trainingtokensb", "dtokens"),
     ),
     "flops": ("flops", "flop", "trainingflop", "trainingflops", "trainflops", "c", "compute", "isoflop", "budget", "totalflops"),
     "ratio": (
@@ -57,12 +68,13 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 LOSSES = (
     *("valloss", "validationloss", "evalloss", "testloss", "loss", "finalloss", "finalvalloss", "lmloss", "l", "c4valloss"),
     *("evalc4valcrossentropyloss", "crossentropy", "crossentropyloss", "valce", "smoothloss", "smoothedloss", "bitsperbyte", "bpb"),
-    *("nll", "trainloss", "trainingloss", "finaltrainloss"),
+    *("heldoutloss", "finalevalloss", "nll", "trainloss", "trainingloss", "finaltrainloss", "value"),
 )
 """Columns of losses, the best known first; one that holds `val` is preferred to a training loss."""
 GROUPS = (
     *("recipe", "dataset", "data", "corpus", "group", "mix", "mixture", "datarecipe", "dataname", "validation", "valset", "evalset"),
     *("validationset", "architecture", "arch", "family", "series", "tokenizer", "optimizer", "schedule", "modelfamily"),
+    *("metric", "task", "domain", "split", "evalname"),
 )
 SETTINGS = ("lr", "learningrate", "bs", "batchsize", "warmup", "weightdecay", "wd", "maxlr", "peaklr")
 MOST_GROUPS = 40
@@ -92,15 +104,17 @@ class Note:
 
 
 def discover(folder: Path) -> tuple[list[Ladder], list[Note]]:
-    """All ladders under a folder; each folder directly below it is one data set, files beside them are one each.
+    """All ladders under a folder, or in a file; each folder directly below it is one data set, files beside them are one each.
 
-    Raises: FileNotFoundError if the folder is not there.
+    Raises: FileNotFoundError if there is no such folder or file.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} must be a folder with data sets; it is not there")
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder} must be a folder with data sets, or a file of runs; it is not there")
+    places = [folder] if folder.is_file() else sorted(folder.iterdir())
+    folder = folder.parent if folder.is_file() else folder
     ladders: list[Ladder] = []
     notes: list[Note] = []
-    for place in sorted(folder.iterdir()):
+    for place in places:
         files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
         name = place.name if place.is_dir() else place.stem
         for found, note in _data_set(name, [file for file in files if file.suffix.lower() in SUFFIXES], folder):
@@ -238,7 +252,7 @@ def _table(data_set: str, label: str, file_name: str, rows: list[Row], *, alone:
         return [], Note(label, False, f"no column of model sizes or tokens among {', '.join(list(rows[0])[:12])}")
     if not {"num_tokens", "flops", "ratio", "unique_tokens"} & set(columns):
         return [], Note(label, False, f"no column of tokens, compute or epochs among {', '.join(list(rows[0])[:12])}")
-    groups = _group_columns(rows, set(columns.values()))
+    groups = _group_columns(rows, columns)
     ladders, left_out = [], 0
     for loss in losses:
         for name, members in _grouped(rows, groups).items():
@@ -254,24 +268,35 @@ def _table(data_set: str, label: str, file_name: str, rows: list[Row], *, alone:
     return ladders, Note(label, bool(ladders), text)
 
 
-def _group_columns(rows: Sequence[Row], taken: Collection[str]) -> list[str]:
-    """Columns that part rows into ladders: known names with 2 to MOST_GROUPS values, coarsest first, no two that say the same."""
-    names = {plain(name): name for name in reversed(list(rows[0]))}
+def _group_columns(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
+    """Columns that part rows into ladders: known names first, then other columns of words, none that only names sizes or amounts.
+
+    A column counts if it has 2 to MOST_GROUPS values and leaves each part 8 rows or more; of the first, a tenth may be left behind.
+    """
+    names = {plain(name): name for name in reversed(list(rows[0])) if name not in columns.values()}
+    known = [names[alias] for alias in GROUPS if alias in names]
+    words = [name for name in rows[0] if name in names.values() and name not in known and isinstance(rows[0][name], str)]
     found: list[str] = []
-    seen: set[tuple[int, ...]] = set()
-    for alias in GROUPS:
-        if alias not in names or names[alias] in taken:
+    for name in [*known, *(word for word in words if not _is_numeric(rows, word) and plain(word) not in SETTINGS)]:
+        values = {str(row.get(name)) for row in rows}
+        if not 2 <= len(values) <= min(MOST_GROUPS, len(rows) // 4) or _names_a_place(rows, name, columns):
             continue
-        values = [str(row.get(names[alias])) for row in rows]
-        codes = {value: number for number, value in enumerate(dict.fromkeys(values))}
-        pattern = tuple(codes[value] for value in values)
-        if 2 <= len(codes) <= min(MOST_GROUPS, len(rows) // 4) and pattern not in seen:
-            seen.add(pattern)
-            sizes = [len(part) for part in _grouped(rows, [*found, names[alias]]).values()]
-            stray = sum(size for size in sizes if size < 8)
-            if stray <= (0 if found else len(rows) // 10):
-                found.append(names[alias])
+        parts = _grouped(rows, [*found, name])
+        stray = sum(len(part) for part in parts.values() if len(part) < 8)
+        finer = len(parts) > (len(_grouped(rows, found)) if found else 1)
+        if finer and stray <= (0 if found or name not in known else len(rows) // 10):
+            found.append(name)
     return found
+
+
+def _names_a_place(rows: Sequence[Row], name: str, columns: Mapping[str, str]) -> bool:
+    """Whether every value of a column goes with one model size, one amount of data or one budget."""
+    for quantity in ("num_params", "num_tokens", "flops"):
+        if quantity in columns:
+            pairs = {(str(row.get(name)), number(row.get(columns[quantity]))) for row in rows}
+            if len(pairs) == len({value for value, _ in pairs}):
+                return True
+    return False
 
 
 def _grouped(rows: Sequence[Row], groups: Sequence[str]) -> dict[str, list[Row]]:

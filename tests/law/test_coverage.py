@@ -97,6 +97,25 @@ def test_recipes_are_ladders_of_their_own_and_repeats_are_known(tmp_path: Path) 
     assert unique == pytest.approx(ladders[0].points.num_tokens / 4)
 
 
+def test_columns_of_words_part_ladders_unless_they_name_sizes(tmp_path: Path) -> None:
+    rows = [{**r, "label": f"{r['n']:.1e}", "setup": setup, "note": "x"} for setup in ("wide", "deep") for r in sweep()]
+    write_csv(tmp_path / "set" / "runs.csv", [{**row, "label": f"model {row['label']}"} for row in rows])
+    ladders, _ = discover(tmp_path)
+    assert [ladder.name for ladder in ladders] == ["wide", "deep"]
+    assert [len(ladder.points) for ladder in ladders] == [36, 36]
+
+
+def test_odd_ladders_are_forecast_or_refused_in_words() -> None:
+    rng = np.random.default_rng(5)
+    for sizes, amounts in ((14, 1), (1, 14), (2, 8), (8, 2), (5, 5)):
+        places = [(1e7 * 1.6**i, 1e9 * 1.6**j) for i in range(sizes) for j in range(amounts)]
+        for losses in (np.full(len(places), 3.0), rng.uniform(2.0, 9.0, len(places)), np.linspace(2.0, 4.0, len(places))):
+            names = ("run_id", "num_params", "num_tokens", "seed", "value")
+            rows = [(str(i), n, d, 0, float(loss)) for i, ((n, d), loss) in enumerate(zip(places, losses, strict=True))]
+            found = law.backtest(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+            assert all(math.isfinite(one.width90) and one.width90 > 0 for one in found.outcomes)
+
+
 def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     write_csv(tmp_path / "a" / "people.csv", [{"name": "x", "age": 3}] * 5)
     write_csv(tmp_path / "b" / "no_size.csv", [{"loss": 3.0, "epoch": 3}] * 5)
@@ -108,7 +127,7 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     assert "no column of losses among name, age" in texts
     assert "no column of model sizes or tokens" in texts
     assert "cannot be read" in texts
-    with pytest.raises(FileNotFoundError, match="must be a folder with data sets"):
+    with pytest.raises(FileNotFoundError, match="must be a folder with data sets, or a file of runs"):
         discover(tmp_path / "nowhere")
 
 
