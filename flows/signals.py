@@ -31,10 +31,12 @@ from flows.scores import plan_scores, score_all
 from flows.settings import SignalsSettings
 from lm.corpus import minhash, pii
 from lm.corpus import signals as signal_kernels
+from storage import files
 from storage.digest import digest
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import output_dir
+from storage.schema import TABLES
 
 __all__ = ["measure", "plan", "plan_keys", "plan_pairs", "plan_scores", "signals_flow"]
 
@@ -44,6 +46,8 @@ UNSCORED = """
     GROUP BY id ORDER BY id
 """
 """Texts of one documents output that no output which stays has scored."""
+BATCH_TEXTS = 4096
+"""Texts in memory at once."""
 
 
 def plan(lake: Lake, settings: SignalsSettings) -> Plan[str]:
@@ -74,23 +78,32 @@ def _orphans(lake: Lake, documents_key: str) -> list[str]:
 
 @task(name="measure", cache_policy=NO_CACHE, persist_result=False, task_run_name="measure {work.slot}")
 def measure(work: Work, documents_key: str, staying: list[str], taken: set[str], settings: SignalsSettings) -> Output:
-    """Signals, band keys and personal data of the texts that one documents output brought first; adds their ids to `taken`."""
+    """Signals, band keys and personal data of the texts that one documents output brought first; adds their ids to `taken`.
+
+    Texts come and rows go in batches, so that memory does not grow with the file.
+    """
     started = time.monotonic()
-    with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
-        texts = lake.query(UNSCORED, [documents_key, staying])
-        texts = texts.filter(pa.array([id not in taken for id in column(texts, "id")], pa.bool_()))
-        taken.update(column(texts, "id"))
-        values = signal_kernels.compute(texts["text"], num_threads=settings.num_threads).add_column(0, "id", texts["id"])
-        tables = [
-            minhash.band_table(texts["id"], texts["text"], preset, num_threads=settings.num_threads) for preset in settings.minhash_presets
-        ]
-        bands = pa.concat_tables(tables)
-        files = {
-            "signals": [out.write("signals", values)],
-            "signatures": [out.write("signatures", bands)],
-            "pii_spans": [out.write("pii_spans", pii.span_table(column(texts, "id"), texts["text"]))],
-        }
-    return Output(work=work, files=files, seconds=time.monotonic() - started)
+    written: dict[str, list[str]] = {"signals": [], "signatures": [], "pii_spans": []}
+    with open_lake(read_only=True) as lake, output_dir(lake, work) as out, lake.connection() as connection:
+        for number, batch in enumerate(connection.execute(UNSCORED, [documents_key, staying]).to_arrow_reader(BATCH_TEXTS)):
+            texts = pa.Table.from_batches([batch])
+            texts = texts.filter(pa.array([id not in taken for id in column(texts, "id")], pa.bool_()))
+            taken.update(column(texts, "id"))
+            for table, rows in _measured(texts, settings).items():
+                name = f"{table}-{number:05d}.parquet"
+                files.write_parquet(str(out.path / name), rows, work.key, schema=TABLES[table])
+                written[table].append(out.publish(name))
+    return Output(work=work, files={table: names for table, names in written.items() if names}, seconds=time.monotonic() - started)
+
+
+def _measured(texts: pa.Table, settings: SignalsSettings) -> dict[str, pa.Table]:
+    ids, threads = texts["id"], settings.num_threads
+    bands = [minhash.band_table(ids, texts["text"], preset, num_threads=threads) for preset in settings.minhash_presets]
+    return {
+        "signals": signal_kernels.compute(texts["text"], num_threads=threads).add_column(0, "id", ids),
+        "signatures": pa.concat_tables(bands),
+        "pii_spans": pii.span_table(column(texts, "id"), texts["text"]),
+    }
 
 
 @flow(name="signals")

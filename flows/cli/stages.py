@@ -94,7 +94,8 @@ def _plans(stage: Stage, lake: "Lake", settings: Any) -> "list[Plan[Any]]":
     """What the stage would do, for stages that know before they start; the last plan of tokens and signals needs those before it."""
     module = import_module(f"flows.{stage.module}")
     names = ("plan_tokenizer", "plan_validation", "plan", "plan_pairs", "plan_keys", "plan_verdict", "plan_scores")
-    return [getattr(module, name)(lake, settings) for name in names if hasattr(module, name)]
+    plans = [getattr(module, name)(lake, settings) for name in names if hasattr(module, name)]
+    return [plan for plan in plans if plan.stage != "scores" or plan.units or plan.stale(lake)]  # nobody need ask for scores
 
 
 def _say_why(lake: "Lake", stage: Stage, plans: "list[Plan[Any]]") -> None:
