@@ -1,11 +1,13 @@
 """Texts that the benchmarks measure: pages of a WARC, and articles of a packed Wikipedia."""
 
+import gzip
 import html
 import itertools
 import os
 import re
 import sys
 import tarfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,3 +53,27 @@ def _articles(archive: Path) -> Iterator[str]:
             for article in _DOC.findall(file.read().decode()) if file else []:
                 if text := html.unescape(article).strip():
                     yield text
+
+
+def write_warc(pages: list[Capture], path: Path, times: int) -> None:
+    """The pages as one archive, `times` times over under different addresses, one compressed member per record."""
+    with path.open("wb") as out:
+        for copy in range(times):
+            for number, page in enumerate(pages):
+                out.write(gzip.compress(_record(page, f"https://copy{copy}.example/{number}"), 6, mtime=0))
+
+
+def _record(page: Capture, url: str) -> bytes:
+    http = f"HTTP/1.1 200 OK\r\nContent-Type: {page.content_type}\r\nContent-Length: {len(page.body)}\r\n\r\n".encode() + page.body
+    head = "\r\n".join(
+        (
+            "WARC/1.0",
+            "WARC-Type: response",
+            f"WARC-Target-URI: {url}",
+            "WARC-Date: 2026-01-01T00:00:00Z",
+            f"WARC-Record-ID: <urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, url)}>",
+            "Content-Type: application/http; msgtype=response",
+            f"Content-Length: {len(http)}\r\n\r\n",
+        )
+    )
+    return head.encode() + http + b"\r\n\r\n"
