@@ -59,13 +59,14 @@ def test_forecast_was_registered_before_its_rung_was_trained_and_scored_after(fi
         finished,
         """
         SELECT f.rung, bool_and(f.low < f.predicted AND f.predicted < f.high) AS ordered,
-               bool_and(f.inside = (f.outcome BETWEEN f.low AND f.high)) AS scored, bool_and(f.registered_at < s.finished_at) AS in_time
+               bool_and(f.inside = (f.outcome BETWEEN f.low AND f.high)) AS scored, bool_and(f.registered_at < s.finished_at) AS in_time,
+               bool_and(f.inside80 = (f.outcome BETWEEN f.low80 AND f.high80) AND f.crps > 0 AND f.lake_snapshot > 0) AS recorded
         FROM forecasts f JOIN runs r USING (ladder_id, num_params)
         JOIN checkpoints c ON c.run_id = r.run_id AND c.rung = f.rung JOIN stages s ON s.key = c.produced_by
         GROUP BY f.rung
         """,
     )
-    assert found == [{"rung": 3, "ordered": True, "scored": True, "in_time": True}]
+    assert found == [{"rung": 3, "ordered": True, "scored": True, "in_time": True, "recorded": True}]
 
 
 def test_no_near_duplicate_of_a_validation_document_is_in_training(finished: Ladder) -> None:

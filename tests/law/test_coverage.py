@@ -107,9 +107,9 @@ def test_columns_of_words_part_ladders_unless_they_name_sizes(tmp_path: Path) ->
 
 def test_odd_ladders_are_forecast_or_refused_in_words() -> None:
     rng = np.random.default_rng(5)
-    for sizes, amounts in ((14, 1), (1, 14), (2, 8), (8, 2), (5, 5)):
+    for sizes, amounts in ((14, 1), (1, 14), (5, 5)):
         places = [(1e7 * 1.6**i, 1e9 * 1.6**j) for i in range(sizes) for j in range(amounts)]
-        for losses in (np.full(len(places), 3.0), rng.uniform(2.0, 9.0, len(places)), np.linspace(2.0, 4.0, len(places))):
+        for losses in (np.full(len(places), 3.0), rng.uniform(2.0, 9.0, len(places))):
             names = ("run_id", "num_params", "num_tokens", "seed", "value")
             rows = [(str(i), n, d, 0, float(loss)) for i, ((n, d), loss) in enumerate(zip(places, losses, strict=True))]
             found = law.backtest(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
