@@ -18,6 +18,8 @@ _SLIPS_SHARE = 0.005
 """Below this share the declared encoding is right and the page has slips; above, the content is looked at."""
 _SURE_MULTIBYTE = 8
 """So many valid multi-byte UTF-8 sequences, and none invalid, prove UTF-8."""
+_MAX_EXTRA_BYTES = 3
+"""Bytes of a UTF-8 sequence beyond its character, at most."""
 _META = re.compile(rb"""<(?:meta|\?xml)[^>]{0,400}?(?:charset|encoding)\s*=\s*["']?\s*([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
 _PARAMETER = re.compile(r"""charset\s*=\s*["']?\s*([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
 _MULTIBYTE = re.compile(rb"[\xc2-\xf4][\x80-\xbf]")
@@ -45,6 +47,8 @@ def decode(payload: bytes, content_type: str | None = None) -> str | None:
     for mark, codec in _MARKS:
         if payload.startswith(mark):
             return _decode(payload[len(mark) :], codec)[0]
+    if (sure := _surely_utf8(payload)) is not None:
+        return sure
     best, fewest = None, MAX_REPLACED_SHARE
     for codec in _candidates(payload, content_type):
         text, share = _decode(payload, codec)
@@ -58,6 +62,17 @@ def decode(payload: bytes, content_type: str | None = None) -> str | None:
     return text if share < fewest else best
 
 
+def _surely_utf8(payload: bytes) -> str | None:
+    """The text of a page that can be nothing but UTF-8, which is most of them: the short way to what the long one would find."""
+    if payload.isascii() or _without_mark(payload) is not None:
+        return None
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if len(payload) - len(text) >= _MAX_EXTRA_BYTES * _SURE_MULTIBYTE else None
+
+
 def _candidates(payload: bytes, content_type: str | None) -> list[str]:
     """Codecs to try, most believed first. Looking at the content costs most, so it waits until these have failed."""
     if (wide := _without_mark(payload)) is not None:
@@ -65,7 +80,7 @@ def _candidates(payload: bytes, content_type: str | None) -> list[str]:
     declared = [codec for label in _declared(payload, content_type) if (codec := _codec(label))]
     if b"\x1b$" in payload[:65536]:
         declared.append("iso2022_jp")
-    is_sure = len(list(islice(_MULTIBYTE.finditer(payload), _SURE_MULTIBYTE))) == _SURE_MULTIBYTE
+    is_sure = not payload.isascii() and len(list(islice(_MULTIBYTE.finditer(payload), _SURE_MULTIBYTE))) == _SURE_MULTIBYTE
     is_believed = declared and not is_sure and declared[0] != "cp1252"
     return list(dict.fromkeys([*([] if is_believed else ["utf-8"]), *declared, "utf-8"]))
 

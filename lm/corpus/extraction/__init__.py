@@ -92,7 +92,7 @@ def extract(payload: bytes, content_type: str | None, options: ExtractionOptions
         return NoText("binary")
     if media_type(content_type) in TEXT_TYPES:
         return finish(page, None, "plain", options)
-    return _extract_markup(_CONTROL.sub("", page), engine, options)
+    return _extract_markup(page if engine.takes_controls else _CONTROL.sub("", page), engine, options)
 
 
 def _extract_markup(page: str, engine: Engine, options: ExtractionOptions) -> Extracted | NoText:

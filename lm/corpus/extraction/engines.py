@@ -34,12 +34,14 @@ class Engine:
     """One way to the main text."""
 
     run: Callable[[str], str]
-    """From markup without control characters to its main text; raises ValueError for a page it cannot take, ImportError if it is not
+    """From markup to its main text; raises ValueError for a page it cannot take, ImportError if it is not
     installed."""
     max_tags: int
     """More `<` than this are counted as too_many_tags, unread."""
     is_linear: bool = False
     """Whether no nesting can make it slow."""
+    takes_controls: bool = False
+    """Whether control characters in the markup do not disturb it; those in the text are taken out afterwards."""
 
 
 def _blocks(markup: str) -> str:
@@ -79,7 +81,7 @@ def _wet(markup: str) -> str:
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 """lxml refuses text that declares an encoding."""
 ENGINES: Mapping[str, Engine] = {
-    "blocks": Engine(_blocks, max_tags=2_000_000, is_linear=True),
+    "blocks": Engine(_blocks, max_tags=2_000_000, is_linear=True, takes_controls=True),
     "resiliparse": Engine(_resiliparse, max_tags=500_000),
     "trafilatura": Engine(_trafilatura, max_tags=20_000),
     "wet": Engine(_wet, max_tags=500_000),
