@@ -34,8 +34,8 @@ EPOCH_ERRORS = {"A": 124.522, "B": 1293.284, "E": 0.02566, "a": 0.01540, "b": 0.
 C4 = {"E": math.exp(0.6254804), "A": math.exp(6.255414), "B": math.exp(7.3049974), "a": 0.3526596, "b": 0.3526596}
 C4_REPEATED = {"R_D": 15.387756, "R_N": 5.309743}
 TRUE = {"E": 1.8, "A": 480.0, "B": 2100.0, "a": 0.347, "b": 0.366}
-TOLERANCE = 1e-6
-"""Published constants are printed with few digits; objectives are compared with this relative tolerance."""
+TOLERANCE = 1e-9
+"""Objectives that differ by less than this share are equal: rounding in the last digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,20 @@ def recipes(folder: Path) -> list[Row]:
     return found
 
 
+def all_recipes(folder: Path) -> tuple[int, int]:
+    """How many published fits there are over all losses, tasks included, and how many are reached."""
+    tables = groups(folder / "loss_to_loss/sweep.csv", "data")
+    num, reached = 0, 0
+    with (folder / "loss_to_loss/opt_params_data.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            form = get("loss_to_loss" if row["kaplan"] == "True" else "chinchilla")
+            task = problem(gather(columns_of(tables[row["data"]], Names("params", "tokens", row["loss_name"]))), form)
+            constants = np.array([[float(row[name]) for name in ("E", "A", "B", "alpha", "beta")]])
+            published = float(task.value(form.from_constants(constants, task.scale))[0])
+            num, reached = num + 1, reached + (search(task).objective <= published * (1.0 + TOLERANCE))
+    return num, reached
+
+
 def simulated() -> tuple[list[Row], dict[str, dict[str, float]]]:
     rng = np.random.default_rng(7)
     params, ratio = np.exp(rng.uniform(np.log(4e7), np.log(1.6e10), 240)), np.exp(rng.uniform(np.log(1.0), np.log(300.0), 240))
@@ -176,6 +190,9 @@ def main(folder: Path | None) -> None:
             f"  {name}: {found['value']:.6g} +- {found['standard_error']:.5g}"
             + ("" if folder is None else f"   published {EPOCH[name]} +- {EPOCH_ERRORS[name]}")
         )
+    num_published, num_published_reached = (0, 0) if folder is None else all_recipes(folder)
+    if folder is not None:
+        print(f"\npublished fits of six recipes over all losses and tasks: {num_published_reached} of {num_published} reached")
     joint = next(row for row in rows if "400 replicates" in row.name)
     print(
         json.dumps(
@@ -186,6 +203,8 @@ def main(folder: Path | None) -> None:
                 "joint_seconds": round(joint.seconds, 3),
                 "num_fits": len(rows),
                 "num_reached": sum(row.reached for row in rows),
+                "num_published_fits": num_published,
+                "num_published_fits_reached": num_published_reached,
                 "points": "simulated" if folder is None else "published",
                 "constants": spread,
                 "fits": [

@@ -15,7 +15,7 @@ from lm.law.points import Floats, Points
 
 EXPONENTS = (0.01, 4.0)
 """Exponents are sought in this range; one that ends on its edge is reported as not identified."""
-LOG_COEFFICIENTS = (-16.0, 1.0)
+LOG_COEFFICIENTS = (-20.0, 1.0)
 """Logarithm of a term at the middle point, relative to the middle loss. The lower edge stands for zero."""
 LOG_ZERO = -1e3
 """Logarithm of a coefficient that is 0."""
