@@ -18,9 +18,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy import sparse
 
@@ -134,14 +134,13 @@ def batches(file: Path, step: int, is_new: bool) -> Iterator[pa.RecordBatch]:
 
 
 def compare(file: Path, num: int, step: int, folder: Path) -> int:
-    """Pairs in which one of the chosen rows is new; texts come out of the file as they do out of a lake."""
+    """Pairs in which one of the chosen rows is new; texts come out of the file batch by batch."""
     proposal = proposing.propose(batches(file, step, True), batches(file, step, False), num, folder)
 
     def texts_of(ids: pa.Table) -> Iterator[pa.RecordBatch]:
-        with duckdb.connect(config={"threads": 1, "memory_limit": "50MB"}) as connection:
-            connection.register("wanted", ids)
-            sql = f"SELECT id, text FROM read_parquet('{file}') SEMI JOIN wanted USING (id)"
-            yield from connection.execute(sql).to_arrow_reader(BATCH_ROWS)
+        wanted = ids["id"].combine_chunks()
+        for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=["id", "text"]):
+            yield batch.filter(pc.is_in(batch["id"], value_set=wanted))
 
     return sum(table.num_rows for table in verifying.verify(proposal, texts_of, minhash_preset(), folder))
 
