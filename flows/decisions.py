@@ -4,9 +4,8 @@ Not a stage that is asked for by name: the report and the nightly refresh settle
 the rows of earlier days stay.
 """
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -125,17 +124,10 @@ def note(lake: Lake, ladder_id: str, metric: str, language: str = "en") -> str:
     if len(last) == 1:
         return words.first_time(now, language)
     before = lake.query(STORED, [last[1][0]]).to_pylist()
-    return words.changed(conclusions.changes(before, now), causes(last[1], last[0]), now, language)
+    return words.changed(conclusions.changes(before, now), conclusions.causes(*_inputs(last)), now, language)
 
 
-def causes(before: Sequence[Any], after: Sequence[Any]) -> list[str]:
-    """new_data, new_runs and new_code, as far as the inputs of two sets of conclusions differ in them."""
-    codes, inputs = ([json.loads(row[i]) for row in (before, after)] for i in (1, 2))
-    changed = {name.partition("/")[0] for name in _differing(*inputs)}
-    found = ["new_data"] if changed & {"ladder", "data"} else []
-    found += ["new_runs"] if "metrics" in changed else []
-    return found + (["new_code"] if _differing(*codes) else [])
-
-
-def _differing(a: Mapping[str, str], b: Mapping[str, str]) -> set[str]:
-    return {name for name in {*a, *b} if a.get(name) != b.get(name)}
+def _inputs(last: Sequence[Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """What the earlier and the later of two sets of conclusions were drawn from."""
+    (_, new_code, new_inputs), (_, old_code, old_inputs) = last
+    return {"code": old_code, "inputs": old_inputs}, {"code": new_code, "inputs": new_inputs}

@@ -1,6 +1,7 @@
 """refresh: the nightly deployment. Bring what is new, process only that, and say what changed since the last time.
 
-Training is not part of it: it costs more than a night's pages usually change. The new ladder stands ready for the next sweep.
+Training is not part of it: it costs more than a night's pages usually change. The new ladder stands ready for the next sweep. Where a
+ladder has been measured, the report is written again, and its artifacts say which conclusions changed and why.
 """
 
 import json
@@ -15,9 +16,11 @@ from prefect.cache_policies import NO_CACHE
 from flows.common import Plan, Planned, StageResult, markdown_table, open_lake, publish_markdown, require, settle, stage_keys
 from flows.contamination import contamination_flow
 from flows.crawl import crawl_flow
+from flows.decisions import MEASURED
 from flows.documents import documents_flow
 from flows.ladder import ladder_flow
 from flows.recipe import recipe_flow
+from flows.report import report_flow
 from flows.settings import CrawlSettings, LadderSettings, RefreshSettings
 from flows.signals import signals_flow
 from flows.tokens import tokens_flow
@@ -56,7 +59,10 @@ def refresh_flow(settings: RefreshSettings = RefreshSettings()) -> list[StageRes
         results.append(ladder_flow(ladder))
     with open_lake() as lake:
         results.append(settle(lake, _plan(lake), lambda todo: [count(planned.work, planned.unit) for planned in todo]))
+        measured = bool(lake.rows(MEASURED))
         publish_markdown("refresh", summary(lake, results, failures), "What changed since the last refresh")
+    if measured:
+        results.append(report_flow())
     if failures:
         raise RefreshError(
             f"{len(failures)} of {len(crawls)} sources could not be asked; the others are processed:\n" + "\n".join(failures)

@@ -90,7 +90,7 @@ def curve(data: ReportData, texts: Texts) -> Spec | None:
             ],
         )
     )
-    return _spec(alt.layer(*layers), CURVE_HEIGHT)
+    return finish(alt.layer(*layers), CURVE_HEIGHT)
 
 
 def rules(data: ReportData, texts: Texts, recipe: str) -> Spec | None:
@@ -103,13 +103,13 @@ def rules(data: ReportData, texts: Texts, recipe: str) -> Spec | None:
     if not rows:
         return None
     chart = _bars(rows, "rule", "removed", texts("axis_removed"))
-    return _spec(chart, 26 * len(rows))
+    return finish(chart, 26 * len(rows))
 
 
 def funnel(data: ReportData, texts: Texts) -> Spec | None:
     """Documents kept by each step, in order."""
     rows = [{"step": step_name(row, texts), "documents": row["num_documents"]} for row in data.rows("funnel") if row["num_documents"]]
-    return _spec(_bars(rows, "step", "documents", texts("axis_documents")), 30 * len(rows)) if rows else None
+    return finish(_bars(rows, "step", "documents", texts("axis_documents")), 30 * len(rows)) if rows else None
 
 
 def step_name(row: Row, texts: Texts) -> str:
@@ -139,7 +139,7 @@ def near_histogram(data: ReportData, texts: Texts) -> Spec | None:
             tooltip=[alt.Tooltip("pairs:Q", title=texts("axis_pairs"), format=",")],
         )
     )
-    return _spec(chart, 190)
+    return finish(chart, 190)
 
 
 def curve_png(data: ReportData, path: str | Path, *, language: str = "en", scale: float = 2.0) -> bool:
@@ -264,7 +264,8 @@ def _cycle(values: list[str], count: int) -> list[str]:
     return [values[i % len(values)] for i in range(count)]
 
 
-def _spec(chart: Any, height: int) -> Spec:
+def finish(chart: Any, height: int) -> Spec:
+    """The chart as a specification, in the page's type and colours."""
     configured = (
         chart.properties(width="container", height=height)
         .configure(background="transparent", font=FONT, autosize={"type": "fit-x", "contains": "padding"})

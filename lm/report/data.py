@@ -41,6 +41,7 @@ class ReportData:
     domains: pa.Table
     laws: pa.Table
     forecasts: pa.Table
+    conclusions: pa.Table
 
     def __post_init__(self) -> None:
         for name, query in QUERIES.items():

@@ -146,13 +146,13 @@ GROUP BY m.domain, r.num_params ORDER BY num_items DESC, m.domain, r.num_params
 
 LAWS = Query(
     """
-SELECT law_id, form, metric, num_params, max_num_tokens, constants, intervals, unidentified, warnings, exclusions, curve, estimator,
-    objective, num_points
+SELECT law_id, form, metric, num_params, max_num_tokens, constants, intervals, unidentified, warnings, residuals, exclusions, curve,
+    estimator, objective, num_points
 FROM laws WHERE ladder_id = $ladder_id ORDER BY metric, max_num_tokens, form, num_params, law_id
 """,
     (
         *("law_id", "form", "metric", "num_params", "max_num_tokens", "constants", "intervals", "unidentified", "warnings"),
-        *("exclusions", "curve", "estimator", "objective", "num_points"),
+        *("residuals", "exclusions", "curve", "estimator", "objective", "num_points"),
     ),
     of_ladder=True,
 )
@@ -175,6 +175,17 @@ WHERE f.ladder_id = $ladder_id ORDER BY f.metric, f.rung, f.num_params, f.foreca
     of_ladder=True,
 )
 
+CONCLUSIONS = Query(
+    """
+SELECT c.metric, c.question, c.subject, c.status, c.verdict, c.answer, s.code, s.inputs, s.finished_at,
+    dense_rank() OVER (PARTITION BY c.metric ORDER BY s.finished_at DESC, s.key) AS age
+FROM conclusions c JOIN stages s ON s.key = c.produced_by
+WHERE c.ladder_id = $ladder_id QUALIFY age <= 2 ORDER BY age, c.metric, c.question, c.subject
+""",
+    ("metric", "question", "subject", "status", "verdict", "answer", "code", "inputs", "finished_at", "age"),
+    of_ladder=True,
+)
+
 QUERIES: Mapping[str, Query] = {
     "stages": STAGES,
     "funnel": FUNNEL,
@@ -190,5 +201,6 @@ QUERIES: Mapping[str, Query] = {
     "domains": DOMAINS,
     "laws": LAWS,
     "forecasts": FORECASTS,
+    "conclusions": CONCLUSIONS,
 }
 """The query of each table of `ReportData`, by field name."""

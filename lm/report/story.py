@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from lm.law.decisions import words
+from lm.law.decisions.conclusions import QUESTIONS, answer_of
 from lm.report import numbers
 from lm.report.data import ReportData, Row
 from lm.report.texts import Texts
 
 PREFERRED_METRIC = "loss_nats_per_token"
+MOST_SENTENCES = 6
+"""Conclusions told in words per part; tables hold them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,51 @@ class Curve:
     num_seeds: int
 
 
-def paragraphs(data: ReportData, texts: Texts) -> list[str]:
-    """The story in up to four paragraphs; `**` marks bold."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the opening page: the key of its heading, and its paragraphs."""
+
+    heading: str
+    paragraphs: tuple[str, ...]
+
+
+def parts(data: ReportData, texts: Texts) -> list[Part]:
+    """The opening page: the answer, how sure it is, what would change it, and the data behind it. `**` marks bold."""
     metric = main_metric(data)
-    told = [_finding(data, texts, metric), _certainty(data, texts, metric), _material(data, texts)]
-    return [" ".join(sentences) for sentences in told if sentences]
+    told = {
+        "head_answer": [" ".join(_finding(data, texts, metric)), *_concluded(data, texts, ("amount", "recipes", "ranking", "allocation"))],
+        "head_sure": [" ".join(_certainty(data, texts, metric)), *_concluded(data, texts, ("constants",))],
+        "head_change": _concluded(data, texts, ("next_run", "crawl", "repetition")) + _still_open(data, texts),
+        "head_data": [" ".join(_material(data, texts))],
+    }
+    return [Part(heading, tuple(filter(None, said))) for heading, said in told.items() if any(said)]
+
+
+def paragraphs(data: ReportData, texts: Texts) -> list[str]:
+    """The same without headings."""
+    return [paragraph for part in parts(data, texts) for paragraph in part.paragraphs]
+
+
+def conclusions(data: ReportData, question: str) -> list[Row]:
+    """The newest conclusions on a question, for the metric that is told."""
+    metric = main_metric(data)
+    return [row for row in data.rows("conclusions") if row["age"] == 1 and row["metric"] == metric and row["question"] == question]
+
+
+def _concluded(data: ReportData, texts: Texts, questions: Sequence[str]) -> list[str]:
+    found = [(question, [row for row in conclusions(data, question) if row["status"] != "open"]) for question in questions]
+    told = [(row, question) for question, rows in found for row in rows if question != "ranking" or _places(row) > 2]
+    return [words.sentence(row, texts.language) for row, _ in told[:MOST_SENTENCES]]
+
+
+def _places(row: Row) -> int:
+    return len(answer_of(row)["ranking"]["places"])
+
+
+def _still_open(data: ReportData, texts: Texts) -> list[str]:
+    """What cannot be answered, and what would; one sentence where two questions lack the same thing."""
+    rows = [row for question in QUESTIONS for row in conclusions(data, question) if row["status"] == "open" and question != "ranking"]
+    return [words.sentence(row, texts.language) for row in rows] if data.rows("metrics") else []
 
 
 def main_metric(data: ReportData) -> str:
@@ -157,7 +201,7 @@ def _certainty(data: ReportData, texts: Texts, metric: str) -> list[str]:
             texts("story_excluded", excluded=texts("points_one") if len(excluded) == 1 else texts("points_many", points=str(len(excluded))))
         )
     told += [texts("story_warning", warning=str(warning)) for warning in json.loads(law["warnings"])]
-    return [*told, *_next_doubling(data, forecasts[0]["num_params"], texts, metric)]
+    return told if conclusions(data, "amount") else [*told, *_next_doubling(data, forecasts[0]["num_params"], texts, metric)]
 
 
 def _grounds(data: ReportData, law: Row, texts: Texts, metric: str) -> str:

@@ -6,6 +6,8 @@ compares the keys. The cost is that a sentence stands apart from the condition u
 
 from collections.abc import Mapping
 
+from lm.report.texts_zh import CHINESE
+
 ENGLISH: Mapping[str, str] = {
     "html_lang": "en",
     "kicker": "dataladder report",
@@ -43,7 +45,7 @@ ENGLISH: Mapping[str, str] = {
     "is more than the interval leaves open.",
     "story_next_unclear": "If the law holds, doubling the data once more lowers the {size} model's loss by {gain}, to {next}; the "
     "interval [{low}, {high}] still includes no gain at all.",
-    "story_sure_points": "How sure is that? The law behind the forecast rests on {points} losses at {rungs}, {seeds}.",
+    "story_sure_points": "The law behind the forecast rests on {points} losses at {rungs}, {seeds}.",
     "story_sure_by_form_error": "Most of its interval comes from how far fits without the largest rungs missed them.",
     "story_sure_by_form_error_unseen": "With too few rungs to hide one, its interval spans the whole gain the law predicts.",
     "story_sure_by_seed_noise": "Most of its interval comes from the scatter between seeds.",
@@ -53,7 +55,7 @@ ENGLISH: Mapping[str, str] = {
     "story_fixed_constants": "The data fixes all constants of the law.",
     "story_excluded": "{excluded} were left out of the fit, with reasons below.",
     "story_warning": "Warning: {warning}.",
-    "story_data": "The data: {captures} captured pages gave {documents} documents, {texts} of them distinct.",
+    "story_data": "{captures} captured pages gave {documents} documents, {texts} of them distinct.",
     "story_recipe": "The recipe {recipe} keeps {share} of the distinct texts; the largest rung uses {used} of {available} "
     "tokens available.",
     "story_alarm": "{alarms} of its rules removed nothing or everything, and deserve a look.",
@@ -186,10 +188,72 @@ ENGLISH: Mapping[str, str] = {
     "tip_interval": "interval",
     "tip_forecast": "forecast",
     "tip_outcome": "outcome",
+    # the opening page
+    "head_answer": "The answer",
+    "head_sure": "How sure",
+    "head_change": "What would change it",
+    "head_data": "The data",
+    "language": "language",
+    # decisions
+    "recipes_title": "Which recipe",
+    "recipes_lead": "Each recipe against the reported one, at the target named above. The multiplier says how many tokens of the first one "
+    "token of the second is worth; its interval counts the fit and the form's own error, which recipes share in part. Beside it stands the "
+    "recipe that leads at the largest amount measured for both.",
+    "ranking_title": "Order of recipes",
+    "next_runs_title": "What to run next",
+    "next_runs_lead": "In this order; each row counts those before it. What is left is the expected width of the interval, or the expected "
+    "probability of deciding rightly.",
+    "allocation_title": "Size or data",
+    "allocation_lead": "Loss against model size at four budgets. The dashed line is the frontier through the best sizes; the bar at each "
+    "point is the interval of the best size. Budgets are counted as 6 x parameters x tokens.",
+    "repetition_title": "Repeating data",
+    "repetition_lead": "Loss of the largest model when the unique tokens there are are seen more than once.",
+    "half_worth": "a repeated token is worth half a new one",
+    "residuals_title": "Residuals",
+    "residuals_lead": "Measured loss against the newest law, run by run. A bend that all sizes share is the form's error.",
+    "profiles_title": "What the data fixes",
+    "profiles_lead": "Each constant is held at a value and all others are fitted again. Where the line stays flat, the runs cannot tell; "
+    "the shaded range would be kept by a 90% likelihood ratio.",
+    "record_title": "Record of forecasts",
+    "record_lead": "Where each outcome fell, in units of its interval: 0 is the forecast, -1 and 1 are the ends.",
+    "record_count": "{inside} of {scored} outcomes fell inside their {level} interval.",
+    "changed_title": "What changed",
+    "changed_lead": "{what}",
+    "pair": "one token of {b} in tokens of {a}",
+    "beats": "{a} beats {b}",
+    "tie": "{a} and {b}: tie",
+    "no_crossing": "none in sight",
+    "budget": "{flops} FLOPs",
+    "forecast_of": "{size} at {tokens} tokens",
+    "axis_multiplier": "tokens that one token is worth",
+    "axis_size": "parameters",
+    "axis_loss": "loss",
+    "axis_epochs": "epochs over the unique tokens",
+    "axis_residual": "measured against law",
+    "axis_worse": "objective above best",
+    "axis_record": "outcome, in half-widths of its interval",
+    "col_probability": "probability",
+    "col_multiplier": "one token is worth",
+    "col_gain": "loss gained",
+    "col_crossing": "they swap at",
+    "col_single_budget": "ahead at one amount",
+    "col_place": "place",
+    "col_loss": "loss",
+    "col_best": "best with",
+    "col_order": "order",
+    "col_width_left": "interval left",
+    "col_right": "right with",
+    "col_size_factor": "size",
+    "col_extra_loss": "higher loss",
+    "col_wasted": "budget wasted",
+    "col_question": "question",
+    "col_subject": "about",
+    "col_before": "was",
+    "col_now": "is",
     "foot": "Every figure is a query over the lake. Nothing on this page was loaded from a network.",
 }
 
-LANGUAGES: Mapping[str, Mapping[str, str]] = {"en": ENGLISH}
+LANGUAGES: Mapping[str, Mapping[str, str]] = {"en": ENGLISH, "zh": CHINESE}
 
 
 class Texts:
@@ -198,6 +262,7 @@ class Texts:
     def __init__(self, language: str = "en") -> None:
         if language not in LANGUAGES:
             raise ValueError(f"a report's language must be one of {', '.join(LANGUAGES)}; came {language!r}")
+        self.language = language
         self._texts = LANGUAGES[language]
 
     def __call__(self, key: str, **values: str) -> str:

@@ -14,6 +14,7 @@ from lm.law.decisions.conclusions import QUESTIONS, Conclusion, Ladder, changes,
 from lm.law.decisions.phrases import CHINESE, ENGLISH
 from lm.law.decisions.simulation import CHINCHILLA
 
+SIZES = (1e6, 4e6, 1.6e7)
 TOKENS = tuple(2.0**k for k in range(20, 26))
 
 
@@ -30,11 +31,11 @@ def told(found: Sequence[Conclusion]) -> dict[str, Mapping[str, Any]]:
 
 @pytest.fixture(scope="module")
 def many() -> list[Conclusion]:
-    """Two recipes, two sizes, and a crawl since."""
-    return conclude([ladder("raw", (1e6, 8e6)), ladder("clean", (1e6, 8e6), 1.8)], before_tokens=2.0**25, num_bootstrap=60)
+    """Two recipes, three sizes, and a crawl since."""
+    return conclude([ladder("raw", SIZES), ladder("clean", SIZES, 1.8)], before_tokens=2.0**25, num_bootstrap=60)
 
 
-def test_two_recipes_and_two_sizes_answer_everything(many: list[Conclusion]) -> None:
+def test_two_recipes_and_three_sizes_answer_everything(many: list[Conclusion]) -> None:
     rows = told(many)
     assert {one.question for one in many} == set(QUESTIONS)
     assert all(row["status"] in ("answered", "assumed") for row in rows.values())
@@ -64,7 +65,7 @@ def test_without_runs_or_rungs_everything_is_open() -> None:
 
 
 def test_conclusions_are_equal_when_drawn_again(many: list[Conclusion]) -> None:
-    again = conclude([ladder("raw", (1e6, 8e6)), ladder("clean", (1e6, 8e6), 1.8)], before_tokens=2.0**25, num_bootstrap=60)
+    again = conclude([ladder("raw", SIZES), ladder("clean", SIZES, 1.8)], before_tokens=2.0**25, num_bootstrap=60)
     assert [one.row() for one in again] == [one.row() for one in many]
 
 

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pytest
 
 from lm import law
+from lm.law.decisions import conclusions
 from lm.report import ReportData, gather
 from storage.schema import TABLES
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-SIZES = {"tiny": 812_032, "small": 3_154_176}
+SIZES = {"tiny": 203_008, "mid": 812_032, "small": 3_154_176}
 BASE = 262_144
 NUM_RUNGS = 6
 HOSTILE = "evil.example/<script>alert(1)</script>\u202egpj|**x**"
@@ -104,13 +105,15 @@ def _rejects() -> list[dict[str, Any]]:
     ]
 
 
-def add_ladder(lake: SampleLake, *, scatter: float = 0.004, surprise: float = 0.0, num_seeds: int = 2, trained: int = NUM_RUNGS) -> None:
+def add_ladder(
+    lake: SampleLake, *, scatter: float = 0.004, surprise: float = 0.0, num_seeds: int = 2, trained: int = NUM_RUNGS, sizes: int = 3
+) -> None:
     """Runs and metrics over nested rungs; `surprise` moves the top rung's log loss."""
     rng = np.random.default_rng(7)
     for rung in range(NUM_RUNGS):
         row = {"ladder_id": "ladder", "rung": rung, "recipe": "gopher", "num_tokens": BASE * 2**rung, "num_documents": 14 * 2**rung}
         lake.add("rungs", {**row, **AVAILABLE})
-    for name, size in SIZES.items():
+    for name, size in list(SIZES.items())[:sizes]:
         for seed in range(num_seeds):
             run_id = f"{name}-{seed}"
             lake.add("runs", _run(run_id, name, size, seed))
@@ -156,7 +159,8 @@ def add_forecasts(lake: SampleLake, *, late: bool = False, refit: bool = True) -
     laws, _ = law.fit_all(lake.query(f"{sql} AND m.num_tokens < {top}"), num_bootstrap=30)
     num_seeds = len(set(lake.query("SELECT seed FROM runs")["seed"].to_pylist()))
     lake.add("laws", *law.law_rows(laws, ladder_id="ladder", metric=METRIC, curves=law.curve(laws, num_seeds=num_seeds)))
-    for size in SIZES.values():
+    sizes: list[Any] = lake.query("SELECT DISTINCT num_params FROM runs ORDER BY num_params")["num_params"].to_pylist()
+    for size in sizes:
         made = law.forecast(laws, size, top, num_seeds=num_seeds)
         row = law.forecast_row(made, ladder_id="ladder", rung=NUM_RUNGS - 1, metric=METRIC)
         row["registered_at"] = NOON + timedelta(minutes=300 if late else 18)
@@ -173,18 +177,39 @@ def add_forecasts(lake: SampleLake, *, late: bool = False, refit: bool = True) -
     lake.add("laws", *law.law_rows(newest, ladder_id="ladder", metric=METRIC, curves=law.curve(newest, num_seeds=num_seeds)))
 
 
+def add_conclusions(lake: SampleLake, *, rivals: bool = True) -> None:
+    """What follows from the runs, with a second recipe whose tokens are worth 1.4; and, from a day before, without it."""
+    sql = f"""SELECT m.run_id, r.num_params, m.num_tokens, r.seed, m.value FROM metrics m JOIN runs r USING (run_id)
+        WHERE m.name = '{METRIC}' AND m.domain = 'all'"""
+    points = law.gather(lake.query(sql))
+    own = conclusions.Ladder("ladder", "gopher", points, AVAILABLE["num_available_tokens"])
+    values = points.value * np.array(
+        [true_loss(n, 1.4 * d) / true_loss(n, d) for n, d in zip(points.num_params, points.num_tokens, strict=True)]
+    )
+    rival = conclusions.Ladder("other", "fineweb", replace(points, value=values), AVAILABLE["num_available_tokens"])
+    days = [("day-1", [own], None), ("day-2", [own, rival] if rivals else [own], 5_000_000.0)]
+    for i, (key, ladders, before) in enumerate(days):
+        for one in conclusions.conclude(ladders, before_tokens=before, num_bootstrap=30):
+            lake.add("conclusions", {"produced_by": key, "ladder_id": "ladder", "metric": METRIC, **one.row()})
+        inputs = json.dumps({"metrics/a/1": key, "data": str(before)})
+        row = {"stage": "decisions", "slot": key, "key": key, "num_rows": 7, "seconds": 2.0, "finished_at": NOON + timedelta(days=i)}
+        lake.add("stages", {**row, "code": json.dumps({"lm.law": "1"}), "inputs": inputs, "parameters": "{}"})
+
+
 @pytest.fixture(scope="session")
 def empty() -> ReportData:
     """A lake in which nothing has run."""
     return SampleLake().report()
 
 
-def make_sample(*, late: bool = False, refit: bool = True, **ladder: Any) -> ReportData:
+def make_sample(*, late: bool = False, refit: bool = True, rivals: bool = True, **ladder: Any) -> ReportData:
     """A lake in which everything has run."""
     lake = SampleLake()
     add_corpus(lake)
     add_ladder(lake, **ladder)
     add_forecasts(lake, late=late, refit=refit)
+    if refit:
+        add_conclusions(lake, rivals=rivals)
     return lake.report()
 
 
@@ -198,6 +223,12 @@ def sample() -> ReportData:
 def sample_with() -> Callable[..., ReportData]:
     """Make a lake whose ladder came out in some way: scatter, surprise, num_seeds, trained, late."""
     return partial(make_sample, refit=False)
+
+
+@pytest.fixture(scope="session")
+def alone() -> ReportData:
+    """A lake with one recipe and one model size."""
+    return make_sample(rivals=False, sizes=1)
 
 
 @pytest.fixture

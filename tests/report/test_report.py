@@ -125,10 +125,10 @@ def test_headline_without_forecast_and_without_runs(without_forecasts: ReportDat
     assert headline(empty) == "No model has been trained yet, so there is no curve to speak of."
 
 
-def test_open_constants_are_named(sample: ReportData) -> None:
-    tables = markdown_tables(sample)
-    assert re.search(r"\d \? \|", tables["laws"])
-    assert "not fixed: " in render(sample)
+def test_open_constants_are_named(sample_with: Callable[..., ReportData]) -> None:
+    two_sizes = sample_with(sizes=2)
+    assert re.search(r"\d \? \|", markdown_tables(two_sizes)["laws"])
+    assert "not fixed: " in render(two_sizes)
 
 
 def test_an_empty_lake_gives_a_page_without_charts(empty: ReportData) -> None:
@@ -173,10 +173,12 @@ def test_curve_picture_is_written(sample: ReportData, empty: ReportData, tmp_pat
     assert not (tmp_path / "none.png").exists()
 
 
-def test_languages_have_the_same_keys() -> None:
+def test_languages_have_the_same_keys_and_blanks() -> None:
     keys = {language: set(texts) for language, texts in LANGUAGES.items()}
     assert len(set(map(frozenset, keys.values()))) == 1
-    with pytest.raises(ValueError, match="must be one of en; came 'xx'"):
+    blanks = {name: {key: set(re.findall(r"{(\w+)}", text)) for key, text in texts.items()} for name, texts in LANGUAGES.items()}
+    assert {key for key in blanks["en"] if blanks["en"][key] != blanks["zh"][key]} == set()
+    with pytest.raises(ValueError, match="must be one of en, zh; came 'xx'"):
         Texts("xx")
 
 
@@ -189,3 +191,40 @@ def test_numbers_are_for_people() -> None:
     assert [numbers.duration(value) for value in (0.25, 59.9, 200, 7500)] == ["0.2 s", "59.9 s", "3 min 20 s", "2 h 5 min"]
     assert numbers.moment(datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)) == "2026-11-22 01:02:03"
     assert [numbers.constant(value) for value in (0.0, 0.3473, 477.8, 2143.4, 1.5e14)] == ["0", "0.347", "478", "2,143", "1.50e+14"]
+
+
+def test_decisions_stand_on_the_page_in_both_languages(sample: ReportData, page: str) -> None:
+    told = headline(sample)
+    assert told.startswith("### The answer")
+    assert "### What would change it" in told
+    assert "One token of fineweb is worth" in told
+    assert "Pay next for" in told
+    assert "fineweb 的一个词元相当于 gopher 的" in headline(sample, language="zh")
+    for name in ("multipliers", "slices", "repetition", "residuals", "record", "profile-E"):
+        assert f'id="chart-en-{name}"' in page
+        assert f'id="chart-zh-{name}"' in page
+    assert {"recipes", "next-runs", "off", "changed"} <= set(markdown_tables(sample))
+
+
+def test_one_recipe_of_one_size_says_what_would_answer(alone: ReportData) -> None:
+    told = headline(alone)
+    assert "Open: which recipe is better" in told
+    assert "Lay out a ladder of a second recipe and train 203k parameters up to 8.39M tokens" in told
+    assert "Train a second one, such as 102k parameters" in told
+    page = render(alone)
+    assert 'id="chart-en-multipliers"' not in page
+    assert 'id="chart-en-slices"' not in page
+    assert "尚无答案：哪个配方更好" in page
+
+
+def test_what_changed_is_said_with_its_cause(sample: ReportData) -> None:
+    table = markdown_tables(sample)["changed"]
+    assert "which recipe is better" in table
+    assert "after new data and new runs" in render(sample)
+
+
+def test_a_report_without_conclusions_still_tells_its_story(sample: ReportData) -> None:
+    bare = replace(sample, conclusions=sample.conclusions.slice(0, 0))
+    assert "Pay next for" not in headline(bare)
+    assert "doubling the data once more" in headline(bare)
+    assert "Nothing has been concluded yet." in render(bare)

@@ -143,6 +143,8 @@ def _warnings(belief: Belief, at_edge: float, num_params: float, num_tokens: flo
             f"in {at_edge:.0%} of the plausible curves the best size lies at the end of all that was tried: the data does not fix it"
         )
     points = belief.law.points
+    if len(points.sizes()) < 3:
+        found.append("two model sizes leave open how loss depends on size: the interval is too narrow. Train a third size")
     for what, value, seen in (("size", num_params, points.num_params), ("amount of data", num_tokens, points.num_tokens)):
         if not seen.min() / 1.5 <= value <= seen.max() * 1.5:
             found.append(f"the best {what}, {value:,.0f}, lies outside what was measured ({seen.min():,.0f} to {seen.max():,.0f})")

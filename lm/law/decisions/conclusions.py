@@ -21,15 +21,17 @@ from lm.law.decisions.crawl_value import crawl_value
 from lm.law.decisions.next_run import candidates_for, settle_comparison, sharpen
 from lm.law.decisions.ranking import rank
 from lm.law.decisions.repetition import repeat
-from lm.law.fitting import fit_all
+from lm.law.fitting import fit, fit_all
 from lm.law.points import Points
 from lm.law.records import Law, canonical_json
 
-QUESTIONS = ("amount", "recipes", "ranking", "crawl", "repetition", "allocation", "next_run")
+QUESTIONS = ("amount", "recipes", "ranking", "crawl", "repetition", "allocation", "constants", "next_run")
 AHEAD = 4.0
 """Decisions are asked for at so many times the largest amount measured."""
 SURE = 0.97
 """Rivals that are told apart with this probability need no further run; the forecast is narrowed instead."""
+FEWEST_SIZES = 3
+"""Two sizes leave E, A and a of the law open between them, and with them the best size."""
 FORMS = ("data_only", "chinchilla")
 
 
@@ -85,6 +87,7 @@ def conclude(
         lambda: [_crawl(own[first.recipe], first, size, before_tokens, level)],
         lambda: [_repetition(own[first.recipe], first, size, level)],
         lambda: [_allocation(laws[first.recipe], first, seed, level)],
+        lambda: [_constants(laws[first.recipe], first, size, seed)],
         lambda: [advise(beliefs, asked, ladders, level=level)],
     ]
     return [conclusion for make in makers for conclusion in make()]
@@ -179,6 +182,8 @@ def _allocation(laws: Sequence[Law], ladder: Ladder, seed: int, level: float) ->
     if not joint:
         size = max(ladder.points.sizes())
         return _open("allocation", "one_size", ladder.recipe, needs={"size": size / 2.0, "num_rungs": len(ladder.points.rungs())})
+    if len(ladder.points.sizes()) < FEWEST_SIZES:
+        return _open("allocation", "two_sizes", ladder.recipe, needs={"size": min(ladder.points.sizes()) / 4.0})
     belief = believe({ladder.recipe: joint[0]}, seed=seed)[ladder.recipe]
     found = allocate(belief, AHEAD * spent, level=level)
     if found.is_open:
@@ -192,6 +197,16 @@ def _allocation(laws: Sequence[Law], ladder: Ladder, seed: int, level: float) ->
     )
     slices = [allocate(belief, spent * factor, level=level) for factor in (0.25, 1.0, 4.0, 16.0)]
     return Conclusion("allocation", ladder.recipe, "answered", side, {"allocation": found, "slices": slices})
+
+
+def _constants(laws: Sequence[Law], ladder: Ladder, size: float, seed: int) -> Conclusion:
+    """Profiles of the constants of the law over all sizes, or of the largest size's own."""
+    joint = any(law.num_params is None for law in laws)
+    points = ladder.points if joint else ladder.points.of_size(size)
+    law = fit(points, "chinchilla" if joint else "data_only", seed=seed, num_bootstrap=20)
+    names = sorted(law.unidentified)
+    answer = {"form": law.form, "unidentified": law.unidentified, "profiles": law.record()["profiles"], "constants": law.constants}
+    return Conclusion("constants", ladder.recipe, "answered", f"not fixed: {', '.join(names)}" if names else "all fixed", answer)
 
 
 def advise(
@@ -253,6 +268,22 @@ def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
     new = {(row["question"], row["subject"]): str(row["verdict"]) for row in after}
     found = [Change(*key, old.get(key), verdict) for key, verdict in new.items() if old.get(key) != verdict]
     return found + [Change(*key, verdict, None) for key, verdict in old.items() if key not in new]
+
+
+def causes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """new_data, new_runs and new_code, as far as two sets of conclusions differ in what they were drawn from.
+
+    before, after: with code and inputs as JSON, as in the table `stages`.
+    """
+    inputs = _differing(json.loads(before["inputs"]), json.loads(after["inputs"]))
+    kinds = {name.partition("/")[0] for name in inputs}
+    found = ["new_data"] if kinds & {"ladder", "data"} else []
+    found += ["new_runs"] if "metrics" in kinds else []
+    return found + (["new_code"] if _differing(json.loads(before["code"]), json.loads(after["code"])) else [])
+
+
+def _differing(a: Mapping[str, str], b: Mapping[str, str]) -> set[str]:
+    return {name for name in {*a, *b} if a.get(name) != b.get(name)}
 
 
 def answer_of(row: Mapping[str, Any]) -> dict[str, Any]:

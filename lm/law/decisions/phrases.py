@@ -9,6 +9,7 @@ ENGLISH: Mapping[str, str] = {
     "question_crawl": "what the last crawl was worth",
     "question_repetition": "how often data can be repeated",
     "question_allocation": "how to share a budget between size and data",
+    "question_constants": "what the data fixes",
     "question_next_run": "which run to pay for next",
     "amount_sure": "Twice the {measured} tokens trained on lowers the {size} model's loss by **{gain}**, to {loss}. ",
     "amount_unsure": "Twice the {measured} tokens trained on changes the {size} model's loss by **{gain}**, to {loss}: no gain "
@@ -34,10 +35,16 @@ ENGLISH: Mapping[str, str] = {
     "repetition_assumed": " No run here repeated its data, so how fast repeats lose their worth is taken from published runs.",
     "allocation": "{flops} FLOPs are best spent on **{size} parameters** and {tokens} tokens; anything from {low} to {high} "
     "parameters is about as good. Twice the size wastes {twice} of the budget, half of it {half}.",
+    "constants_fixed": "The runs fix all constants of {law}.",
+    "constants_open": "Of {law}, the runs do **not** fix {names}: {ranges}. Forecasts near the data do not need them; the loss at "
+    "unlimited data would.",
+    "law_joint": "the law over all sizes",
+    "law_own": "the law of the largest size",
+    "constants_range": "{name} from {low} to {high} fits about as well",
     "next_run": "Pay next for **{recipe} at {size} parameters and {tokens} tokens** ({flops} FLOPs): {what}. ",
     "next_run_decides": "It raises the probability of deciding rightly between {recipe} and {rival} from {now} to {then}. ",
     "next_run_narrows": "It leaves an expected {left} of the width of the interval {where}. ",
-    "next_run_more": "{runs} runs for {flops} FLOPs in all would leave {left} of it.",
+    "next_run_more": "{runs} runs for {flops} FLOPs in all would leave {left} of the interval's width.",
     "kind_another_seed": "another seed where there is one already",
     "kind_more_data": "a rung that this size has not seen",
     "kind_larger": "more data than any run so far",
@@ -50,6 +57,7 @@ ENGLISH: Mapping[str, str] = {
     "open_one_crawl": "There was one crawl. `ladder refresh` brings the next, and its documents are priced the same night.",
     "open_no_data": "How many tokens {subject} leaves is not known. Lay out its ladder.",
     "open_one_size": "One model size says nothing about size. Train a second one, such as {size} parameters, on the same {rungs} rungs.",
+    "open_two_sizes": "Two model sizes leave open how loss depends on size. Train a third one, such as {size} parameters.",
     "open_not_fixed": "The sizes that were trained lie too close together, or on one side of the best one, to say where it is. "
     "Train one that is at least four times smaller or larger.",
     "open_nothing_affordable": "No run costs less than {budget} FLOPs.",
@@ -63,6 +71,7 @@ ENGLISH: Mapping[str, str] = {
     "new_runs": "new runs",
     "new_code": "new code",
     "and": " and ",
+    "comma": ", ",
     "none": "nothing",
     "nothing_changed_in_inputs": "the same data, runs and code",
 }
@@ -74,6 +83,7 @@ CHINESE: Mapping[str, str] = {
     "question_crawl": "上次爬取值多少",
     "question_repetition": "数据可以重复多少遍",
     "question_allocation": "预算如何在模型规模与数据之间分配",
+    "question_constants": "数据能确定哪些常数",
     "question_next_run": "下一次该训练什么",
     "amount_sure": "把已训练的 {measured} 词元翻倍，{size} 模型的损失降低 **{gain}**，至 {loss}。",
     "amount_unsure": "把已训练的 {measured} 词元翻倍，{size} 模型的损失变化 **{gain}**，至 {loss}：不能排除毫无收益。",
@@ -97,6 +107,11 @@ CHINESE: Mapping[str, str] = {
     "repetition_assumed": "这里没有重复使用数据的训练，重复的贬值速度取自已发表的实验。",
     "allocation": "{flops} FLOPs 最好用于 **{size} 参数** 与 {tokens} 词元；{low} 到 {high} 参数之间相差无几。规模翻倍浪费预算"
     "的 {twice}，减半浪费 {half}。",
+    "constants_fixed": "现有训练能确定{law}的全部常数。",
+    "constants_open": "对于{law}，现有训练**不能**确定 {names}：{ranges}。数据附近的预测用不到它们，无限数据时的损失则要用到。",
+    "law_joint": "覆盖所有规模的定律",
+    "law_own": "最大规模的定律",
+    "constants_range": "{name} 从 {low} 到 {high} 拟合得差不多一样好",
     "next_run": "下一次训练 **{recipe}，{size} 参数，{tokens} 词元**（{flops} FLOPs）：{what}。",
     "next_run_decides": "它把在 {recipe} 与 {rival} 之间判断正确的概率从 {now} 提高到 {then}。",
     "next_run_narrows": "预计区间宽度（{where}）缩小到现在的 {left}。",
@@ -113,6 +128,7 @@ CHINESE: Mapping[str, str] = {
     "open_one_crawl": "目前只爬取过一次。`ladder refresh` 会带来下一次，当晚即可估价。",
     "open_no_data": "{subject} 留下多少词元还不知道。请建立它的阶梯。",
     "open_one_size": "只有一个模型规模，无法回答与规模有关的问题。请在同样的 {rungs} 级上再训练一个规模，例如 {size} 参数。",
+    "open_two_sizes": "两个模型规模不足以确定损失与规模的关系。请再训练第三个规模，例如 {size} 参数。",
     "open_not_fixed": "训练过的规模彼此太近，或都在最优规模的同一侧，无法确定最优规模。请训练一个至少小四倍或大四倍的模型。",
     "open_nothing_affordable": "没有任何训练的花费低于 {budget} FLOPs。",
     "open_nothing_helps": "{budget} FLOPs 以内没有训练能缩小预测区间。",
@@ -125,6 +141,7 @@ CHINESE: Mapping[str, str] = {
     "new_runs": "新训练",
     "new_code": "新代码",
     "and": "、",
+    "comma": "，",
     "none": "无",
     "nothing_changed_in_inputs": "数据、训练与代码均未变",
 }

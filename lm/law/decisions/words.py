@@ -30,6 +30,8 @@ def number(value: float | None) -> str:
     """Three digits and a letter; infinity for what has no bound."""
     if value is None:
         return "∞"
+    if abs(value) >= 1e21:
+        return f"{value:.3g}"
     for unit, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit * 0.9995:
             return f"{value / unit:.3g}{letter}" if value / unit < 999.5 else f"{value / unit:,.0f}{letter}"
@@ -144,6 +146,20 @@ def _allocation(row: Row, answer: Mapping[str, Any], language: str) -> str:
     )
 
 
+def _constants(row: Row, answer: Mapping[str, Any], language: str) -> str:
+    names = sorted(answer["unidentified"])
+    law = say(language, "law_own" if answer["form"] == "data_only" else "law_joint")
+    if not names:
+        return say(language, "constants_fixed", law=law)
+    likely = {one["constant"]: one["likely"] for one in answer["profiles"]}
+    ranges = [
+        say(language, "constants_range", name=name, low=number(likely[name][0]), high=number(likely[name][1]))
+        for name in names
+        if name in likely
+    ]
+    return say(language, "constants_open", law=law, names=", ".join(names), ranges=say(language, "comma").join(ranges) or "–")
+
+
 def _next_run(row: Row, answer: Mapping[str, Any], language: str) -> str:
     advice = answer["advice"]
     first, last = advice["choices"][0], advice["choices"][-1]
@@ -191,6 +207,7 @@ _SAY = {
     "crawl": _crawl,
     "repetition": _repetition,
     "allocation": _allocation,
+    "constants": _constants,
     "next_run": _next_run,
 }
 
