@@ -173,7 +173,7 @@ def test_one_seed_is_said() -> None:
 
 def test_equal_seeds_give_equal_laws_and_other_seeds_other_intervals() -> None:
     data = ladder(noise=0.01)
-    first, again, other = (law.fit(data, "chinchilla", seed=seed, num_bootstrap=30) for seed in (1, 1, 2))
+    first, again, other = (law.fit(data, "chinchilla", seed=seed, num_bootstrap=30, with_profiles=False) for seed in (1, 1, 2))
     assert (first.law_id, first.intervals) == (again.law_id, again.intervals)
     assert first.law_id != other.law_id
     assert first.intervals != other.intervals

@@ -52,7 +52,7 @@ def test_farseer_meets_its_own_curve_beyond_the_data() -> None:
     assert found.predict(1e10, 1e12) == pytest.approx(forms.evaluate("farseer", constants, 1e10, 1e12), rel=2e-3)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     floor=st.floats(0.5, 3.0),
     a=st.floats(0.2, 0.6),
@@ -160,7 +160,10 @@ def test_files_and_tables_give_the_same_law(tmp_path: Any) -> None:
     table = pa.table(data)
     pa.parquet.write_table(table, tmp_path / "runs.parquet")
     (tmp_path / "runs.csv").write_text("\n".join([",".join(data), *(",".join(map(repr, row)) for row in zip(*data.values(), strict=True))]))
-    laws = [fit(source, **COLUMNS, num_bootstrap=20) for source in (data, table, tmp_path / "runs.csv", tmp_path / "runs.parquet")]
+    laws = [
+        fit(source, **COLUMNS, num_bootstrap=20, with_profiles=False)
+        for source in (data, table, tmp_path / "runs.csv", tmp_path / "runs.parquet")
+    ]
     assert len({one.law_id for one in laws}) == 1
     assert laws[0].units["B"] == "loss x D^b"
 
