@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,10 +30,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lm.corpus.charset import decode
-from lm.corpus.extraction.engines import ENGINES
-from lm.corpus.extraction.forest import MODEL_FILE
-from lm.corpus.extraction.gold import GoldPage, Score, overlap, read_gold, score, set_digest
+sys.modules.setdefault("coverage", None)  # type: ignore[arg-type] # numba looks for that package, and finds the script beside this one
+
+from lm.corpus.charset import decode  # noqa: E402
+from lm.corpus.extraction.engines import ENGINES  # noqa: E402
+from lm.corpus.extraction.forest import MODEL_FILE  # noqa: E402
+from lm.corpus.extraction.gold import GoldPage, Score, overlap, read_gold, score, set_digest  # noqa: E402
 
 OURS = "blocks"
 ENGINES_SHOWN = ("blocks", "trafilatura", "trafilatura_fast", "resiliparse", "wet")
@@ -158,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="F1 and speed of the engines of extraction on pages with known text.")
     parser.add_argument("gold", nargs="?", type=Path, help="folder with ground-truth.json and html/; a small made-up set if absent")
     given = parser.parse_args()
-    console = Console()
+    console = Console(width=max(110, Console().width))
     with tempfile.TemporaryDirectory() as scratch:
         pages = read_gold(given.gold or own_set(Path(scratch) / "gold"))
     names = [name for name in ENGINES_SHOWN if not name.startswith("trafilatura") or find_spec("trafilatura")]
