@@ -35,7 +35,7 @@ class FineWeb:
     def __init__(self, folder: str) -> None:
         self._extractor = Trafilatura(favour_precision=True, timeout=60)
         minhash = MinhashDedupSignature(
-            folder, MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8, hash_config=HashConfig(precision=64))
+            folder, MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8, hash_config=HashConfig(hash_fc="sha1", precision=64))
         )
         self._minhash = minhash
         self._filters = {

@@ -1,0 +1,103 @@
+"""Questions about recipes, scores of the user's own and edited texts, through the command line on a small lake."""
+
+import json
+import re
+import urllib.request
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+
+from tests.flows.conftest import Ladder
+
+pytestmark = pytest.mark.slow
+
+PROSE = (
+    "The {n} harbour was quiet in the morning, and {n} boats lay at the quay. "
+    "Nobody spoke of the storm that had passed. Mail {n}@example.net."
+)
+HOSTILE = "<script>alert({n})</script> buy cheap things now click here {n} </pre> foo"
+RECIPE = """
+name = "own"
+edits = ["open_c4_lines", "mask_pii"]
+
+[[rules]]
+name = "unlike"
+signal = "score.prose"
+op = ">="
+threshold = 0.5
+
+[[rules]]
+name = "bad_words"
+signal = "score.bad_words"
+op = "<="
+threshold = 0
+missing = "pass"
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, api_url: str) -> Ladder:
+    """A lake with a classifier, a word list and a recipe that uses both."""
+    folder = tmp_path_factory.mktemp("recipe_commands")
+    for name, form in (("good", PROSE), ("bad", HOSTILE)):
+        rows = ({"text": form.format(n=f"{name}{n}"), "url": f"https://{name}.example/{n}"} for n in range(40))
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "own.toml").write_text(RECIPE)
+    (folder / "en").write_text("foo\n")
+    ladder = Ladder(folder / "lake", api_url)
+    ladder("crawl", f"jsonl:{folder}/*.jsonl")
+    ladder("documents")
+    ladder("quality", "train", f"jsonl:{folder}/good.jsonl", f"jsonl:{folder}/bad.jsonl", "--name", "prose")
+    ladder("signals", "--bad-words", str(folder / "en"))
+    ladder("recipe", "--recipes", "raw", "--recipes", str(folder / "own.toml"))
+    return ladder
+
+
+def rows(ladder: Ladder, query: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(ladder("sql", query, "--format", "json"))
+    return found
+
+
+def own(ladder: Ladder) -> str:
+    return str(ladder.lake.parent / "own.toml")
+
+
+def test_scores_decide_and_edits_are_stored(filled: Ladder) -> None:
+    assert rows(filled, "SELECT num_positives, num_negatives FROM quality_models") == [{"num_positives": 40, "num_negatives": 40}]
+    kept = rows(filled, "SELECT count(*) AS n, bool_and(url LIKE '%good%') AS good FROM recipe_own JOIN documents USING (id) WHERE kept")
+    assert kept == [{"n": 40, "good": True}]
+    edited = rows(filled, "SELECT count(*) AS n FROM text_variants WHERE text LIKE '%Mail name@example.org.'")
+    assert edited == [{"n": 40}]
+    assert rows(filled, "SELECT DISTINCT kind FROM pii_spans") == [{"kind": "email"}]
+    assert "nothing to do" in filled("signals", "--bad-words", str(filled.lake.parent / "en"))
+
+
+def test_a_document_is_explained_and_recipes_are_compared(filled: Ladder) -> None:
+    said = filled("recipe", "explain", own(filled), "https://bad.example/3")
+    assert re.search(r"fails\s+│ unlike", said)
+    assert "goes: unlike" in said
+    assert "Give a whole id" in filled.fails("recipe", "explain", own(filled), "nothing")
+    said = filled("recipe", "compare", "raw", own(filled))
+    assert re.search(r"only raw\s+│ 40 ", said)
+    assert re.search(r"raw\s+│ unlike\s+│ 40 ", said)
+
+
+def test_the_page_is_served_on_loopback_only_and_cannot_act(filled: Ladder, tmp_path: Path) -> None:
+    filled("recipe", "browse", own(filled), "--output", str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert "&lt;script&gt;alert(" in page
+    assert "<script" not in page
+    process = filled.start("recipe", "browse", own(filled))
+    try:
+        assert process.stdout
+        url = next(line.strip() for line in process.stdout if line.startswith("http"))
+        assert url.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(url) as answer:
+            assert answer.read().decode() == page
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        with pytest.raises(HTTPError, match="404"):
+            urllib.request.urlopen(urllib.request.Request(url, headers={"Host": "evil.example"}))
+    finally:
+        process.kill()
+        process.communicate()
