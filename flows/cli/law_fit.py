@@ -35,6 +35,9 @@ def fit(
     run: Annotated[str | None, typer.Option(help="Column that names the run, where a run has several rows.")] = None,
     run_seed: Annotated[str | None, typer.Option(help="Column with the seed of the run.")] = None,
     by: Annotated[str | None, typer.Option(help="Fit the rows of each value of this column on their own.")] = None,
+    share: Annotated[
+        list[str] | None, typer.Option(help="With --by: fit all values together, sharing this constant; may be given again.")
+    ] = None,
     loss_unit: Annotated[str | None, typer.Option(help="What the loss is counted in, for the record.")] = None,
     objective: Annotated[Literal["huber", "l1", "squares"], typer.Option(help="What is minimised, on the log loss.")] = "huber",
     delta: Annotated[float, typer.Option(help="Scale of the Huber loss.")] = 1e-3,
@@ -67,6 +70,11 @@ def fit(
         "seed": seed,
     }
     parts = {"": read(file)} if by is None else groups(file, by)
+    if share:
+        if by is None:
+            raise typer.BadParameter("--share fits several recipes together and needs --by, the column that names them")
+        _together(parts, form, share, settings, format)
+        return
     laws = {name: fit_law(rows, form, **settings) for name, rows in parts.items()}
     if format == "json":
         records = [{**({by: name} if by else {}), **found.record()} for name, found in laws.items()]
@@ -77,6 +85,23 @@ def fit(
     console = Console(highlight=False)
     for name, found in laws.items():
         _show(console, f"{by} = {name}" if by else file.name, found)
+
+
+def _together(parts: dict[str, Any], form: str, share: list[str], settings: dict[str, Any], format: str) -> None:
+    from lm.law.fitting import points_of
+    from lm.law.joint import fit_joint
+
+    points = {name: points_of(rows, **settings) for name, rows in parts.items()}
+    how = {name: settings[name] for name in ("objective", "seed", "num_bootstrap")}
+    found = fit_joint(points, form, shared=share, **how)
+    if format == "json":
+        print(json.dumps(found.record(), indent=2, ensure_ascii=False))
+        return
+    for name, value in found.constants.items():
+        low, high = found.intervals[name]
+        print(f"{name}: {value:.6g} (90% {low:.4g} to {high:.4g}) {found.unidentified.get(name, '')}".rstrip())
+    print(f"objective: {found.objective:.9g}; with nothing shared {found.separate_objective:.9g}")
+    print(f"probability of such a rise if the shared constants were one: {found.sharing_costs:.2g}")
 
 
 def _held(text: str) -> tuple[str, float]:

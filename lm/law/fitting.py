@@ -87,6 +87,12 @@ def _points(data: Points | Source, named: Mapping[str, str], drop_highest: int) 
     return gather(columns_of(data, Names(**names)), drop_highest=drop_highest)
 
 
+def points_of(data: Source, *, drop_highest: int = 0, **columns: Any) -> Points:
+    """The points of a table of runs, columns named as for `fit`; other settings of `fit` are ignored. Raises: ValueError as `fit` does."""
+    named = ("n", "d", "loss", "unique_tokens", "run", "run_seed", "flops")
+    return _points(data, {name: columns[name] for name in named if columns.get(name) is not None}, drop_highest)
+
+
 def fit_all(
     points: Points | Columns, *, seed: int = 0, num_bootstrap: int = 500, forms: Sequence[str] = LADDER_FORMS, with_profiles: bool = True
 ) -> tuple[list[Law], dict[str, str]]:

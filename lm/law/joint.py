@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,22 @@ class JointLaw:
     profiles: Mapping[str, Profile]
     laws: Mapping[str, Law]
     """Each recipe's law, with the joint constants and replicates that belong together row by row."""
+
+    def record(self) -> dict[str, Any]:
+        """All that people and programs read, JSON-ready, each recipe's law included."""
+        found: dict[str, Any] = {
+            "form": self.form,
+            "shared": list(self.shared),
+            "constants": dict(self.constants),
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
+            "unidentified": dict(self.unidentified),
+            "objective": self.objective,
+            "separate_objective": self.separate_objective,
+            "sharing_costs": self.sharing_costs,
+            "estimator": dict(self.estimator),
+            "profiles": [profile.record() for profile in self.profiles.values()],
+        }
+        return found | {"recipes": {name: law.record() for name, law in self.laws.items()}}
 
 
 @dataclass(frozen=True, slots=True)

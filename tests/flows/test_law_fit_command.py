@@ -50,3 +50,14 @@ def test_a_wrong_column_and_a_wrong_form_are_named(runs: Path) -> None:
     assert wrong_column.exit_code == 1
     wrong_form = CliRunner().invoke(app, ["law", "fit", str(runs), *OPTIONS, "--form", "linear"])
     assert wrong_form.exit_code == 1
+
+
+def test_recipes_are_fitted_together_and_sharing_is_judged(runs: Path) -> None:
+    shared = ["--by", "recipe", "--share", "A", "--share", "a", "--share", "b", "--format", "json"]
+    done = CliRunner().invoke(app, ["law", "fit", str(runs), *OPTIONS, *shared])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.output)
+    assert {"A", "a", "b", "E[books]", "E[web]"} <= set(record["constants"])
+    assert record["sharing_costs"] > 0.01
+    assert set(record["recipes"]) == {"books", "web"}
+    assert CliRunner().invoke(app, ["law", "fit", str(runs), *OPTIONS, "--share", "a"]).exit_code == 2
