@@ -65,7 +65,7 @@ def next_runs(data: ReportData, texts: Texts) -> Table:
                     Cell(number(run["flops"]), "number"),
                     Cell(percent(choice["width_left"]), "number"),
                     Cell(percent(choice["probability_right"]), "number"),
-                    Cell(say(texts.language, f"kind_{run['kind']}")),
+                    Cell(say(texts.language, f"kind_{run['kind']}"), "wide"),
                 ]
             )
     return _heads(texts, "#order", "recipe", "#params", "#tokens", "#flops", "#width_left", "#right", "reason"), rows

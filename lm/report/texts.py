@@ -207,8 +207,9 @@ ENGLISH: Mapping[str, str] = {
     "allocation_lead": "Loss against model size at four budgets. The dashed line is the frontier through the best sizes; the bar at each "
     "point is the interval of the best size. Budgets are counted as 6 x parameters x tokens.",
     "repetition_title": "Repeating data",
-    "repetition_lead": "Loss of the largest model when the unique tokens there are are seen more than once.",
-    "half_worth": "a repeated token is worth half a new one",
+    "repetition_lead": "Loss of the largest model when the unique tokens there are are seen more than once. "
+    "Right of the dashed line a repeated token is worth less than half a new one.",
+    "half_worth": "half worth",
     "residuals_title": "Residuals",
     "residuals_lead": "Measured loss against the newest law, run by run. A bend that all sizes share is the form's error.",
     "profiles_title": "What the data fixes",
@@ -219,7 +220,7 @@ ENGLISH: Mapping[str, str] = {
     "record_count": "{inside} of {scored} outcomes fell inside their {level} interval.",
     "changed_title": "What changed",
     "changed_lead": "{what}",
-    "pair": "one token of {b} in tokens of {a}",
+    "pair": "1 {b} in {a}",
     "beats": "{a} beats {b}",
     "tie": "{a} and {b}: tie",
     "no_crossing": "none in sight",

@@ -11,6 +11,8 @@ from lm.law.decisions.conclusions import Change, answer_of
 from lm.law.decisions.phrases import PHRASES
 
 Row = Mapping[str, Any]
+WORTH_SAYING = 0.3
+"""A crossing that is less likely than this is left to the table."""
 
 
 def sentence(row: Row, language: str = "en") -> str:
@@ -85,7 +87,7 @@ def _recipes(row: Row, answer: Mapping[str, Any], language: str) -> str:
     )
     told += say(language, "multiplier", a=a, b=b, multiplier=interval(one["multiplier"]))
     crossing = one["crossing"]
-    if crossing["amount"] is not None:
+    if crossing["amount"] is not None and crossing["probability"] >= WORTH_SAYING:
         told += say(language, "crossing", probability=percent(crossing["probability"]), at=interval(crossing["amount"]))
     if one["baseline"] is not None:
         base = one["baseline"]
