@@ -1,4 +1,4 @@
-"""Conclusions over a real lake: drawn once, kept as days go by, and laid beside each other with the reason for each change."""
+"""Conclusions over a real lake: drawn once, kept as days go by, compared with the reason for each change, and asked by command."""
 
 import math
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from flows import decisions
+from flows.cli import app
 from storage import ledger
 from storage.lake import Lake
 from storage.ledger import Output, Work
@@ -45,6 +47,8 @@ def add_runs(lake: Lake, ladder_id: str, worth: float) -> None:
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("LADDER_LAKE", str(tmp_path / "lake"))
+    for name, value in (("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL"), ("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")):
+        monkeypatch.setenv(name, value)
     with Lake.open(LakeSettings()) as opened:
         yield opened
 
@@ -80,3 +84,30 @@ def test_conclusions_are_kept_and_their_changes_explained(lake: Lake) -> None:
     assert decisions.reported(lake) == "second"
     assert conclude(lake) == 1
     assert "The data grew from 2.1M to 8.39M tokens" in decisions.note(lake, "first", METRIC)
+
+
+def say(*words: str) -> str:
+    """What a command printed. Fails the test unless it exits 0."""
+    done = CliRunner().invoke(app, ["law", *words])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_commands_ask_the_lake(lake: Lake) -> None:
+    add_ladder(lake, "first", "raw", 2**22)
+    add_runs(lake, "first", 1.0)
+    add_ladder(lake, "second", "clean", 2**22)
+    add_runs(lake, "second", 2.0)
+    assert "clean beats raw at 4.19M tokens and 100k parameters" in say("compare", "raw", "clean")
+    assert "clean 优于 raw" in say("compare", "raw", "clean", "--language", "zh")
+    assert "Train a second one, such as 50k parameters" in say("allocate", "1e15")
+    assert "missing: 0" in say("repeat", "--target-loss", "3.5")
+    assert "of the width left" in say("next", "1e13")
+
+
+def test_a_sweep_is_simulated_without_a_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LADDER_LAKE", str(tmp_path / "none"))
+    told = say("simulate", "--sizes", "1e6", "--num-rungs", "4", "--num-repeats", "2", "--multiplier", "3")
+    assert "2 simulated sweeps of two recipes: 1 sizes, 2 seeds, 1M to 8M tokens" in told
+    assert "A token of B is worth 3 of A." in told
+    assert not (tmp_path / "none").exists()
