@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from lm.corpus.contamination.index import MIN_WHOLE, NGRAM, Index, Part
 from lm.corpus.contamination.scanning import scan
+from lm.corpus.folded_words import words_of
 from storage.digest import digest
 
 NUM_ITEMS = 12
@@ -44,7 +45,9 @@ def plant(text: str, kind: str, seed: str) -> str:
     if kind == "restyled":
         return ("\n" if space else "，").join(space.join(words[i : i + 7]).upper().replace(",", " --") for i in range(0, len(words), 7))
     if kind == "half":
-        return space.join(words[: (len(words) + NGRAM) // 2 + NGRAM])
+        (cut,) = words_of(pa.array([text], pa.large_string()))
+        ends = cut.ends[: len(cut.ends) // 2 + 8].tolist()  # half of the 13-grams, and one or two more
+        return text.encode()[: ends[-1]].decode() if ends else text
     if kind in ("edited", "broken"):
         step, start = (40, 2) if kind == "edited" else (10, rng.randrange(5))
         return space.join(
