@@ -8,8 +8,9 @@ switch at its top, which is style and no script, shows one. The price is about 1
 
 import base64
 import hashlib
+import json
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 import vl_convert
@@ -303,8 +304,15 @@ class _Page:
             return ""
         place = f"{self.texts.language}-{name}"
         self.specs[f"chart-{place}"] = spec
-        still = vl_convert.vegalite_to_svg({**spec, "width": charts.CHART_WIDTH})
+        still = _still(json.dumps({**spec, "width": charts.CHART_WIDTH}))
         return f'<figure id="chart-{place}"><div class="still">{_as_element(still)}</div></figure>'
+
+
+@lru_cache(maxsize=64)
+def _still(spec: str) -> str:
+    """A chart as a picture; both languages share those without words."""
+    drawn: str = vl_convert.vegalite_to_svg(json.loads(spec))
+    return drawn
 
 
 def _as_element(svg: str) -> str:

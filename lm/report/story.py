@@ -14,6 +14,7 @@ from lm.law.decisions import words
 from lm.law.decisions.conclusions import QUESTIONS, answer_of
 from lm.report import numbers
 from lm.report.data import ReportData, Row
+from lm.report.remarks import said
 from lm.report.texts import Texts
 
 PREFERRED_METRIC = "loss_nats_per_token"
@@ -200,7 +201,7 @@ def _certainty(data: ReportData, texts: Texts, metric: str) -> list[str]:
         told.append(
             texts("story_excluded", excluded=texts("points_one") if len(excluded) == 1 else texts("points_many", points=str(len(excluded))))
         )
-    told += [texts("story_warning", warning=str(warning)) for warning in json.loads(law["warnings"])]
+    told += [texts("story_warning", warning=said(str(warning), texts.language)) for warning in json.loads(law["warnings"])]
     return told if conclusions(data, "amount") else [*told, *_next_doubling(data, forecasts[0]["num_params"], texts, metric)]
 
 

@@ -7,6 +7,7 @@ from lm.report import numbers
 from lm.report.charts import step_name
 from lm.report.data import ReportData, Row
 from lm.report.markup import Cell, Table
+from lm.report.remarks import said
 from lm.report.story import curves, is_late, main_metric
 from lm.report.texts import Texts
 
@@ -76,7 +77,7 @@ def _law(row: Row, names: list[str], texts: Texts) -> list[Cell]:
         Cell(
             numbers.constant(values[name]),
             "open" if name in open_ones else "number",
-            title=str(open_ones.get(name, "")),
+            title=said(str(open_ones.get(name, "")), texts.language),
             below=" … ".join(numbers.constant(end) for end in intervals[name]),
         )
         if name in values
@@ -99,9 +100,9 @@ def law_notes(data: ReportData, texts: Texts) -> list[str]:
     for row in data.rows("laws"):
         reasons: dict[str, list[str]] = {}
         for name, reason in json.loads(row["unidentified"]).items():
-            reasons.setdefault(str(reason), []).append(name)
+            reasons.setdefault(said(str(reason), texts.language), []).append(name)
         found = [texts("not_fixed", names=", ".join(names), reason=reason) for reason, names in reasons.items()]
-        found += [str(warning) for warning in json.loads(row["warnings"])]
+        found += [said(str(warning), texts.language) for warning in json.loads(row["warnings"])]
         left_out: dict[str, int] = {}
         for exclusion in json.loads(row["exclusions"]):
             left_out[exclusion["reason"]] = left_out.get(exclusion["reason"], 0) + 1
@@ -109,7 +110,7 @@ def law_notes(data: ReportData, texts: Texts) -> list[str]:
         if found:
             size = numbers.short(row["num_params"]) if row["num_params"] else texts("joint")
             which = texts("law_named", form=texts.maybe("form", row["form"]), size=size, tokens=numbers.short(row["max_num_tokens"]))
-            notes.append(f"{which}: {'; '.join(one.rstrip('.') for one in found)}.")
+            notes.append(texts("note", which=which, found=texts("semicolon").join(one.rstrip(".") for one in found)))
     return notes
 
 

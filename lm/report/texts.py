@@ -170,6 +170,8 @@ ENGLISH: Mapping[str, str] = {
     "verdict_late": "registered late",
     "joint": "all sizes",
     "law_named": "{form}, {size}, up to {tokens} tokens",
+    "note": "{which}: {found}.",
+    "semicolon": "; ",
     "not_fixed": "not fixed: {names} ({reason})",
     "excluded": "{number} left out: {reason}",
     "reason_not_finite": "not a finite number",

@@ -156,6 +156,8 @@ CHINESE: Mapping[str, str] = {
     "verdict_late": "登记过晚",
     "joint": "所有规模",
     "law_named": "{form}，{size}，至 {tokens} 词元",
+    "note": "{which}：{found}。",
+    "semicolon": "；",
     "not_fixed": "不能确定：{names}（{reason}）",
     "excluded": "{number} 个点被排除：{reason}",
     "reason_not_finite": "不是有限数",

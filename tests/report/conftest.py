@@ -171,7 +171,7 @@ def add_forecasts(lake: SampleLake, *, late: bool = False, refit: bool = True) -
         lake.add("forecasts", row)
     if not refit:
         return
-    newest, _ = law.fit_all(lake.query(sql), num_bootstrap=30)
+    newest, _ = law.fit_all(lake.query(sql), num_bootstrap=30, with_profiles=False)
     known = {json.dumps([one.form, one.num_params, one.max_num_tokens]) for one in laws}
     newest = [one for one in newest if json.dumps([one.form, one.num_params, one.max_num_tokens]) not in known]
     lake.add("laws", *law.law_rows(newest, ladder_id="ladder", metric=METRIC, curves=law.curve(newest, num_seeds=num_seeds)))

@@ -1,5 +1,6 @@
 """The report: every query runs on the lake's tables, words follow the facts, crawled text stays text, and the page needs no network."""
 
+import json
 import re
 import struct
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 from lm.report import QUERIES, ReportData, curve_png, headline, markdown_tables, numbers, render
 from lm.report.markup import escape, markdown_text, script_json, visible
+from lm.report.remarks import said
 from lm.report.texts import LANGUAGES, Texts
 
 
@@ -228,3 +230,12 @@ def test_a_report_without_conclusions_still_tells_its_story(sample: ReportData) 
     assert "Pay next for" not in headline(bare)
     assert "doubling the data once more" in headline(bare)
     assert "Nothing has been concluded yet." in render(bare)
+
+
+def test_remarks_of_laws_are_said_in_chinese(sample: ReportData, sample_with: Callable[..., ReportData]) -> None:
+    rows = [*sample.rows("laws"), *sample_with(sizes=2, num_seeds=1).rows("laws")]
+    remarks = {str(one) for row in rows for one in [*json.loads(row["warnings"]), *json.loads(row["unidentified"]).values()]}
+    assert remarks
+    assert {one for one in remarks if said(one, "zh") == one} == set()
+    assert {said(one, "en") for one in remarks} == remarks
+    assert said("something new", "zh") == "something new"
