@@ -42,7 +42,8 @@ ENGLISH: Mapping[str, str] = {
     "law_own": "the law of the largest size",
     "constants_range": "{name} from {low} to {high} fits about as well",
     "next_run": "Pay next for **{recipe} at {size} parameters and {tokens} tokens** ({flops} FLOPs): {what}. ",
-    "next_run_decides": "It raises the probability of deciding rightly between {recipe} and {rival} from {now} to {then}. ",
+    "next_run_decides": "All runs advised ({runs}) would raise the probability of deciding rightly between {recipe} and {rival} from "
+    "{now} to {then}. ",
     "next_run_narrows": "It leaves an expected {left} of the width of the interval {where}. ",
     "next_run_more": "{runs} runs for {flops} FLOPs in all would leave {left} of the interval's width.",
     "kind_another_seed": "another seed where there is one already",
@@ -113,7 +114,7 @@ CHINESE: Mapping[str, str] = {
     "law_own": "最大规模的定律",
     "constants_range": "{name} 从 {low} 到 {high} 拟合得差不多一样好",
     "next_run": "下一次训练 **{recipe}，{size} 参数，{tokens} 词元**（{flops} FLOPs）：{what}。",
-    "next_run_decides": "它把在 {recipe} 与 {rival} 之间判断正确的概率从 {now} 提高到 {then}。",
+    "next_run_decides": "完成全部建议的训练（{runs} 次）后，在 {recipe} 与 {rival} 之间判断正确的概率从 {now} 提高到 {then}。",
     "next_run_narrows": "预计区间宽度（{where}）缩小到现在的 {left}。",
     "next_run_more": "共 {runs} 次训练、{flops} FLOPs，可缩小到 {left}。",
     "kind_another_seed": "在已有位置再加一个随机种子",

@@ -176,8 +176,8 @@ def _next_run(row: Row, answer: Mapping[str, Any], language: str) -> str:
     }
     told = say(language, "next_run", **words)
     if first["probability_right"] is not None:
-        values = {"now": percent(advice["probability_right"]), "then": percent(first["probability_right"]), "rival": str(answer["rival"])}
-        told += say(language, "next_run_decides", **values, recipe=str(row["subject"]))
+        values = {"now": percent(advice["probability_right"]), "then": percent(last["probability_right"]), "rival": str(answer["rival"])}
+        told += say(language, "next_run_decides", **values, recipe=str(row["subject"]), runs=str(len(advice["choices"])))
     else:
         told += say(language, "next_run_narrows", left=percent(first["width_left"]), where=_where(answer["target"], language))
     if len(advice["choices"]) > 1:
