@@ -36,18 +36,29 @@ from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import output_dir, relative
 
-SELECTION = """
+MEMBERS = """
     WITH held AS (SELECT id FROM validation WHERE validation_id = $validation_id),
     too_close AS (
         SELECT id_a AS id FROM near_duplicates SEMI JOIN held ON id_b = held.id WHERE jaccard >= $max_jaccard
         UNION SELECT id_b FROM near_duplicates SEMI JOIN held ON id_a = held.id WHERE jaccard >= $max_jaccard
+    ),
+    edited AS (SELECT id, text FROM text_variants WHERE variant = $variant),
+    train AS (
+        SELECT CASE WHEN edited.id IS NULL THEN r.id ELSE r.id || '~' || $variant END AS id
+        FROM {view} r LEFT JOIN edited USING (id)
+        WHERE kept AND r.id NOT IN (FROM held) AND r.id NOT IN (FROM too_close) AND edited.text IS DISTINCT FROM ''
     )
-    SELECT rank, id, num_tokens, host, CASE WHEN id IN (FROM held) THEN 'validation' ELSE 'train' END AS split
-    FROM tokens
-    WHERE tokenizer_id = $tokenizer_id
-      AND (id IN (FROM held) OR (id IN (SELECT id FROM {view} WHERE kept) AND id NOT IN (FROM too_close)))
-    ORDER BY rank, id
 """
+"""What a ladder trains on, as ids of the table tokens: documents as they are, or as the recipe's edits leave them."""
+SELECTION = (
+    MEMBERS
+    + """
+    SELECT rank, id, num_tokens, host, CASE WHEN id IN (FROM held) THEN 'validation' ELSE 'train' END AS split
+    FROM tokens WHERE tokenizer_id = $tokenizer_id AND (id IN (FROM held) OR id IN (FROM train)) ORDER BY rank, id
+"""
+)
+NOT_ENCODED = MEMBERS + "SELECT count(*) FROM train WHERE id NOT IN (SELECT id FROM tokens WHERE tokenizer_id = $tokenizer_id)"
+VARIANT = "SELECT coalesce(any_value(variant), '') FROM recipes WHERE recipe = ?"
 
 
 def plan(lake: Lake, settings: LadderSettings) -> Plan[dict[str, str]]:
@@ -96,10 +107,7 @@ def lay_out(work: Work, settings: LadderSettings, tokenizer_id: str, validation_
     """The selection of documents, and where each rung ends in it."""
     started = time.monotonic()
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
-        selection = lake.query(
-            SELECTION.format(view=f'"recipe_{settings.recipe}"'),
-            {"validation_id": validation_id, "tokenizer_id": tokenizer_id, "max_jaccard": settings.max_validation_jaccard},
-        )
+        selection = _select(lake, settings, tokenizer_id, validation_id)
         train = selection.filter(pc.field("split") == "train")
         available = int(pc.sum(train["num_tokens"]).as_py() or 0)
         tokens = rungs.sizes(settings.first_rung_tokens, settings.num_rungs, settings.factor, available, shrink=settings.shrink_to_fit)
@@ -123,6 +131,15 @@ def lay_out(work: Work, settings: LadderSettings, tokenizer_id: str, validation_
         )
     LOG.info("  ladder of %d rungs, %s to %s tokens of %s", len(laid), f"{tokens[0]:,}", f"{tokens[-1]:,}", f"{available:,}")
     return Output(work=work, tables={"rungs": rows}, seconds=time.monotonic() - started)
+
+
+def _select(lake: Lake, settings: LadderSettings, tokenizer_id: str, validation_id: str) -> pa.Table:
+    view = f'"recipe_{settings.recipe}"'
+    asked = {"validation_id": validation_id, "tokenizer_id": tokenizer_id, "max_jaccard": settings.max_validation_jaccard}
+    asked["variant"] = lake.value(VARIANT, [settings.recipe])
+    if missing := lake.value(NOT_ENCODED.format(view=view), asked):
+        raise MissingInputError(f"{missing} texts that recipe {settings.recipe} keeps are not encoded. Run `ladder tokens` first.")
+    return lake.query(SELECTION.format(view=view), asked)
 
 
 @flow(name="ladder", flow_run_name="ladder {settings.recipe}")

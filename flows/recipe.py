@@ -52,7 +52,7 @@ def apply(work: Work, recipe: Recipe) -> Output:
             connection.register("removals_to_count", removals)
             counts = connection.execute(recipe.counts_sql("removals_to_count")).to_arrow_table()
             losses = connection.execute(recipe.losses_sql("removals_to_count")).to_arrow_table()
-    definition = {"recipe": [recipe.name], "definition": [recipe.definition], "recipe_digest": [recipe.digest]}
+    definition = {"recipe": [recipe.name], "definition": [recipe.definition], "recipe_digest": [recipe.digest], "variant": [recipe.variant]}
     tables = {"recipes": pa.table(definition), "duplicate_removals": removals, "recipe_counts": counts}
     if losses.num_rows:
         tables["source_losses"] = losses

@@ -1,11 +1,15 @@
 """tokens: a vocabulary, the validation set, and the token ids of every text in rank order.
 
+Where recipes train on edited texts, these are encoded beside the documents, under the id `<document id>~<variant>` and at the document's
+rank. Texts that an edit leaves as they are come once.
+
 Vocabulary and validation set are drawn once and then pinned: a nightly refresh adds tokens but changes neither, so that losses of
 different nights stay comparable. Other settings make another vocabulary or set beside them.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +52,25 @@ TEXTS = """
 """
 """The distinct texts that one signals output brought first."""
 
+EDITED_TEXTS = f"""
+    SELECT v.id || '{rank.EDITED}' || variant AS id, d.host, v.text FROM text_variants v
+    JOIN (SELECT id, min(host) AS host FROM documents GROUP BY id) d USING (id)
+    WHERE v.produced_by = ? AND variant = ? AND v.text <> '' ORDER BY id
+"""
+"""The texts of one variant that one output holds."""
+VARIANTS_IN_USE = """
+    SELECT DISTINCT variant, slot, key FROM text_variants JOIN stages ON produced_by = key
+    WHERE variant IN (SELECT variant FROM recipes) ORDER BY ALL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What one unit encodes: a query with columns id, host and text, and its parameters."""
+
+    query: str
+    parameters: tuple[str, ...]
+
 
 def tokenizer_name(settings: TokensSettings) -> str:
     """Slot of a vocabulary: trained-<size>, or the name of its file."""
@@ -80,28 +103,31 @@ def plan_validation(lake: Lake, settings: TokensSettings) -> Plan[None]:
     return Plan("validation", [Planned(pinned(lake, work), None)])
 
 
-def plan(lake: Lake, settings: TokensSettings) -> Plan[str]:
-    """One unit per signals output: the token ids of the texts it brought first."""
+def plan(lake: Lake, settings: TokensSettings) -> Plan[Texts]:
+    """One unit per signals output, for the texts it brought first, and one per output that holds edited texts of a recipe in use."""
     name = tokenizer_name(settings)
-    rows = lake.rows(
-        "SELECT tokenizer_id, key FROM tokenizers JOIN stages ON produced_by = key WHERE stage = 'tokenizer' AND slot = ?", [name]
-    )
+    rows = lake.rows("SELECT tokenizer_id FROM tokenizers JOIN stages ON produced_by = key WHERE stage = 'tokenizer' AND slot = ?", [name])
+    units = [(slot.partition("/")[2], {slot: key}, Texts(TEXTS, (key,))) for slot, key in stage_keys(lake, "signals").items()]
+    units += [
+        (f"{rank.EDITED}{variant}/{slot}", {f"{variant}/{slot}": key}, Texts(EDITED_TEXTS, (key, variant)))
+        for variant, slot, key in lake.rows(VARIANTS_IN_USE)
+    ]
     code = code_of("lm.tokens.encode")
-    units = [
+    planned = [
         Planned(
             Work(
                 stage="tokens",
-                slot=f"{name}/{slot.partition('/')[2]}",
+                slot=f"{name}/{slot}",
                 parameters={"rank_key": RANK_KEY},
                 code=code,
-                inputs={slot: key, "tokenizer": rows[0][0]},
+                inputs={**inputs, "tokenizer": rows[0][0]},
             ),
-            key,
+            texts,
         )
-        for slot, key in stage_keys(lake, "signals").items()
+        for slot, inputs, texts in units
         if rows
     ]
-    return Plan("tokens", units, owns=lambda slot: slot.startswith(f"{name}/"))
+    return Plan("tokens", planned, owns=lambda slot: slot.startswith(f"{name}/"))
 
 
 def kept_by_rank(lake: Lake, recipe: str) -> pa.Table:
@@ -154,8 +180,8 @@ def draw_validation(work: Work, settings: TokensSettings) -> Output:
 
 
 @task(name="encode", cache_policy=NO_CACHE, persist_result=False, task_run_name="encode {work.slot}")
-def encode_texts(work: Work, signals_key: str, settings: TokensSettings) -> Output:
-    """Token ids of the texts that one signals output brought first."""
+def encode_texts(work: Work, texts: Texts, settings: TokensSettings) -> Output:
+    """Token ids of the texts of one unit."""
     started = time.monotonic()
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
         row = lake.rows(
@@ -163,9 +189,9 @@ def encode_texts(work: Work, signals_key: str, settings: TokensSettings) -> Outp
         )
         loaded = tokenizer.load(local_copy(lake, row[0][0]))
         with lake.connection() as connection:
-            texts = connection.execute(TEXTS, [signals_key]).to_arrow_reader(DOCUMENTS_PER_BATCH)
+            batches = connection.execute(texts.query, list(texts.parameters)).to_arrow_reader(DOCUMENTS_PER_BATCH)
             result = encode.write_tokens(
-                texts, loaded, rank_key=RANK_KEY, tokenizer_id=loaded.tokenizer_id, produced_by=work.key, out_dir=out.path, num_threads=2
+                batches, loaded, rank_key=RANK_KEY, tokenizer_id=loaded.tokenizer_id, produced_by=work.key, out_dir=out.path, num_threads=2
             )
         files = {"tokens": [out.publish(Path(file).name) for file in result.files]}
     return Output(work=work, files=files, seconds=time.monotonic() - started)
@@ -183,7 +209,7 @@ def tokens_flow(settings: TokensSettings = TokensSettings()) -> list[StageResult
         made = settle(lake, plan_tokenizer(lake, settings), lambda todo: [make_tokenizer(p.work, settings) for p in todo])
         drawn = settle(lake, plan_validation(lake, settings), lambda todo: [draw_validation(p.work, settings) for p in todo])
 
-        def produce(todo: Sequence[Planned[str]]) -> list[Output]:
+        def produce(todo: Sequence[Planned[Texts]]) -> list[Output]:
             progress = Progress("encode", "files")
             return [_counted(encode_texts(p.work, p.unit, settings), progress, number, len(todo)) for number, p in enumerate(todo)]
 

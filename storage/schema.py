@@ -288,6 +288,7 @@ RECIPES = _table(
     recipe=Column("VARCHAR", "Name."),
     definition=Column("VARCHAR", "The recipe as JSON."),
     recipe_digest=Column("VARCHAR", "BLAKE2b-128 of the definition, in hex."),
+    variant=Column("VARCHAR", "The edited text that is trained on; joins to text_variants.variant. Empty for documents as they are."),
 )
 
 RECIPE_COUNTS = _table(
@@ -340,7 +341,7 @@ TOKENS = _table(
     "Token ids of each document, long ones in parts, in rank order inside each file. The trainer reads these same Parquet files.",
     tokenizer_id=Column("VARCHAR", "Vocabulary; joins to tokenizers.tokenizer_id."),
     rank=Column("UBIGINT", "Keyed hash of document id and part, uniform: the order in which data is used. A rung is a prefix of it."),
-    id=ID,
+    id=Column("VARCHAR", "Document id; of an edited text <document id>~<variant>, at the rank of the document."),
     part=Column("INTEGER", "Part of the document, from 0; a short document has one."),
     host=Column("VARCHAR", "Host of the first capture with this text."),
     num_bytes=Column("BIGINT", "UTF-8 bytes the tokens stand for; over the parts of a document they add up to its bytes."),

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+EDITED = "~"
+"""Between the id of a document and the name of a variant in the id of an edited text."""
+
 Ranks = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 
@@ -19,8 +22,12 @@ def rank(ids: Iterable[str], key: str) -> Ranks:
 
 
 def part_name(document_id: str, part: int) -> str:
-    """What is ranked for a part of a document: the first stands where the whole document would."""
-    return document_id if part == 0 else f"{document_id}/{part}"
+    """What is ranked for a part of a document: the first stands where the whole document would.
+
+    An edited text, `<document id>~<variant>`, stands where the document does, so that recipes differ in texts and not in their order.
+    """
+    whole = document_id.partition(EDITED)[0]
+    return whole if part == 0 else f"{whole}/{part}"
 
 
 def split_hash(ids: Iterable[str], key: str) -> Ranks:

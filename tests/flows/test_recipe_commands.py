@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 from urllib.error import HTTPError
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.flows.conftest import Ladder
@@ -17,6 +18,8 @@ PROSE = (
     "Nobody spoke of the storm that had passed. Mail {n}@example.net."
 )
 HOSTILE = "<script>alert({n})</script> buy cheap things now click here {n} </pre> foo"
+LETTERS = str.maketrans("0123456789", "abcdefghij")
+"""Numbers as words: digits count for nothing when texts are compared."""
 RECIPE = """
 name = "own"
 edits = ["open_c4_lines", "mask_pii"]
@@ -41,7 +44,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, api_url: str) -> Ladder:
     """A lake with a classifier, a word list and a recipe that uses both."""
     folder = tmp_path_factory.mktemp("recipe_commands")
     for name, form in (("good", PROSE), ("bad", HOSTILE)):
-        rows = ({"text": form.format(n=f"{name}{n}"), "url": f"https://{name}.example/{n}"} for n in range(40))
+        rows = ({"text": form.format(n=name + str(n).translate(LETTERS)), "url": f"https://{name}.example/{n}"} for n in range(400))
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "own.toml").write_text(RECIPE)
     (folder / "en").write_text("foo\n")
@@ -64,13 +67,32 @@ def own(ladder: Ladder) -> str:
 
 
 def test_scores_decide_and_edits_are_stored(filled: Ladder) -> None:
-    assert rows(filled, "SELECT num_positives, num_negatives FROM quality_models") == [{"num_positives": 40, "num_negatives": 40}]
+    assert rows(filled, "SELECT num_positives, num_negatives FROM quality_models") == [{"num_positives": 400, "num_negatives": 400}]
     kept = rows(filled, "SELECT count(*) AS n, bool_and(url LIKE '%good%') AS good FROM recipe_own JOIN documents USING (id) WHERE kept")
-    assert kept == [{"n": 40, "good": True}]
+    assert kept == [{"n": 400, "good": True}]
     edited = rows(filled, "SELECT count(*) AS n FROM text_variants WHERE text LIKE '%Mail name@example.org.'")
-    assert edited == [{"n": 40}]
+    assert edited == [{"n": 400}]
     assert rows(filled, "SELECT DISTINCT kind FROM pii_spans") == [{"kind": "email"}]
     assert "nothing to do" in filled("signals", "--bad-words", str(filled.lake.parent / "en"))
+
+
+def test_a_ladder_trains_on_what_the_edits_leave(filled: Ladder) -> None:
+    laid = ("rungs", "--recipe", "own", "--first-rung-tokens", "8192", "--num-rungs", "2")
+    tokens = ("tokens", "--vocab-size", "300", "--validation-bytes", "5000", "--validation-recipe", "raw")
+    filled(*tokens)
+    filled(*laid)
+    selection = filled.lake / str(rows(filled, "SELECT any_value(selection_file) AS file FROM rungs")[0]["file"])
+    chosen = pq.read_table(selection).to_pylist()
+    trained = [row["id"] for row in chosen if row["split"] == "train"]
+    assert trained
+    assert {id.partition("~")[2] for id in trained} == {"open_c4_lines+mask_pii"}
+    assert not {id.partition("~")[0] for id in trained} & {row["id"] for row in chosen if row["split"] == "validation"}
+    as_stored = """
+        SELECT count(*) AS n, bool_and(e.num_bytes = strlen(v.text)) AS masked, bool_and(e.rank = t.rank) AS same_place FROM tokens e
+        JOIN text_variants v ON e.id = v.id || '~' || variant JOIN tokens t ON t.id = v.id
+    """
+    assert rows(filled, as_stored) == [{"n": 400, "masked": True, "same_place": True}]
+    assert "nothing to do" in filled(*tokens)
 
 
 def test_a_document_is_explained_and_recipes_are_compared(filled: Ladder) -> None:
@@ -79,8 +101,8 @@ def test_a_document_is_explained_and_recipes_are_compared(filled: Ladder) -> Non
     assert "goes: unlike" in said
     assert "Give a whole id" in filled.fails("recipe", "explain", own(filled), "nothing")
     said = filled("recipe", "compare", "raw", own(filled))
-    assert re.search(r"only raw\s+│ 40 ", said)
-    assert re.search(r"raw\s+│ unlike\s+│ 40 ", said)
+    assert re.search(r"only raw\s+│ 400 ", said)
+    assert re.search(r"raw\s+│ unlike\s+│ 400 ", said)
 
 
 def test_the_page_is_served_on_loopback_only_and_cannot_act(filled: Ladder, tmp_path: Path) -> None:
