@@ -57,7 +57,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         preset.name: preset
         for preset in (
-            Preset("ladder", "word", 5, 18, 6, "as many permutations as fineweb, in more bands: 0.996 of pairs at Jaccard 0.8 instead of 0.924"),
+            Preset(
+                "ladder", "word", 5, 18, 6, "as many permutations as fineweb, in more bands: 0.996 of pairs at Jaccard 0.8 instead of 0.924"
+            ),
             Preset("fineweb", "word", 5, 14, 8, "huggingface/datatrove examples/fineweb.py: 112 permutations, text by simplify_text"),
             Preset("slimpajama", "char", 13, 9, 13, "Cerebras modelzoo slimpajama/dedup: 117 of 128 permutations stand in bands"),
         )
