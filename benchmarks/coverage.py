@@ -10,17 +10,20 @@ naive_ ones, and means over data sets. --leave-one-out adds the same with a prio
 one core: about 0.2 s per cut.
 """
 
+if __name__ != "__main__":
+    raise ImportError("this is a benchmark and not the package coverage, which numba asks for when a script beside this one runs")
+
 import argparse
 import json
 import time
 from pathlib import Path
 
 import numpy as np
+from ladders import few, thinned, trials_of
 
 from lm.law import backtesting, prior, simulated
 from lm.law.discover import Ladder, discover
 
-MOST_LADDERS, MOST_POINTS = 24, 500
 COLUMNS = f"{'80%':>5s} {'90%':>5s} {'width':>7s} {'error':>7s}"
 HEAD = f"{'':28s} {'targets':>7s}  {COLUMNS} {'bias':>7s}   naive: {COLUMNS}"
 
@@ -58,44 +61,6 @@ def ladders(data_dir: Path | None) -> list[Ladder]:
     for note in notes:
         print(f"{'used   ' if note.used else 'skipped'} {note.path}: {note.text}")
     return [thinned(ladder) for ladder in few(found)]
-
-
-def few(found: list[Ladder]) -> list[Ladder]:
-    """At most MOST_LADDERS of a data set, spread evenly."""
-    kept: list[Ladder] = []
-    for name in dict.fromkeys(ladder.data_set for ladder in found):
-        same = [ladder for ladder in found if ladder.data_set == name]
-        chosen = np.unique(np.linspace(0, len(same) - 1, min(len(same), MOST_LADDERS)).round().astype(int))
-        if len(chosen) < len(same):
-            print(f"thinned {name}: {len(chosen)} of {len(same)} ladders")
-        kept += [same[i] for i in chosen]
-    return kept
-
-
-def thinned(ladder: Ladder) -> Ladder:
-    """At most MOST_POINTS points, spread evenly over sizes and amounts."""
-    count = len(ladder.points)
-    if count <= MOST_POINTS:
-        return ladder
-    print(f"thinned {ladder.data_set} {ladder.name}: {MOST_POINTS} of {count} points")
-    keep = np.zeros(count, dtype=bool)
-    keep[np.linspace(0, count - 1, MOST_POINTS).round().astype(int)] = True
-    return Ladder(ladder.data_set, ladder.name, ladder.points.where(keep))
-
-
-def trials_of(found: list[Ladder]) -> list[backtesting.Trial]:
-    """Every cut of every ladder."""
-    trials: list[backtesting.Trial] = []
-    for ladder in found:
-        try:
-            some = backtesting.trials(ladder.points, data_set=ladder.data_set, ladder=ladder.name)
-        except (ValueError, np.linalg.LinAlgError) as error:
-            print(f"skipped {ladder.data_set} {ladder.name}: {error}")
-            continue
-        if not some:
-            print(f"skipped {ladder.data_set} {ladder.name}: of {len(ladder.points)} points no cut leaves 12 and others further out")
-        trials += some
-    return trials
 
 
 def show(title: str, record: backtesting.Record) -> None:

@@ -99,9 +99,8 @@ def print_decisions(found: Sequence[Outcome]) -> dict[str, float]:
             ("all later", [o for o in found if o[3] == cut]),
             ("held out ", [o for o in found if o[3] == cut and o[4] > 9e20]),
         ):
-            print(
-                f"  up to {cut:8.3g} FLOPs, {name}    {np.mean([o[1] for o in part]):8.3f}   {np.mean([o[2] for o in part]):12.3f}   {len(part):16d}"
-            )
+            right, ranked = (float(np.mean([o[place] for o in part])) for place in (1, 2))
+            print(f"  up to {cut:8.3g} FLOPs, {name}    {right:8.3f}   {ranked:12.3f}   {len(part):16d}")
     given = np.array([max(o[0], 1.0 - o[0]) for o in found])
     came = np.array([o[1] for o in found])
     print("\nprobability given      pairs   mean given   came true")

@@ -18,7 +18,6 @@ import argparse
 import hashlib
 import json
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,12 +29,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-sys.modules.setdefault("coverage", None)  # type: ignore[arg-type] # numba looks for that package, and finds the script beside this one
-
-from lm.corpus.charset import decode  # noqa: E402
-from lm.corpus.extraction.engines import ENGINES  # noqa: E402
-from lm.corpus.extraction.forest import MODEL_FILE  # noqa: E402
-from lm.corpus.extraction.gold import GoldPage, Score, overlap, read_gold, score, set_digest  # noqa: E402
+from lm.corpus.charset import decode
+from lm.corpus.extraction.engines import ENGINES
+from lm.corpus.extraction.forest import MODEL_FILE
+from lm.corpus.extraction.gold import GoldPage, Score, overlap, read_gold, score, set_digest
 
 OURS = "blocks"
 ENGINES_SHOWN = ("blocks", "trafilatura", "trafilatura_fast", "resiliparse", "wet")

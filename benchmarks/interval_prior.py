@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from coverage import few, thinned, trials_of
+from ladders import few, thinned, trials_of
 
 from lm.law import backtesting, prior
 from lm.law.discover import discover
