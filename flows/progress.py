@@ -6,6 +6,8 @@ cost is a terminal without animation.
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -14,6 +16,7 @@ from flows.common import in_run
 
 LOG = logging.getLogger("ladder")
 SECONDS_BETWEEN = 5.0
+Item = TypeVar("Item")
 
 
 class Progress:
@@ -35,6 +38,12 @@ class Progress:
         LOG.info("%s", self._line(done, total, now - self.started, note))
         if total:
             self._show(min(100.0, 100.0 * done / total))
+
+    def each(self, items: Sequence[Item]) -> Iterator[Item]:
+        """The items, each counted when the next is asked for."""
+        for number, item in enumerate(items):
+            yield item
+            self(number + 1, len(items))
 
     def _line(self, done: int, total: int, seconds: float, note: str) -> str:
         digits = 0 if self.scale == 1.0 else 1

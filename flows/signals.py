@@ -117,15 +117,9 @@ def signals_flow(settings: SignalsSettings = SignalsSettings()) -> list[StageRes
             replaced = {p.work.slot for p in todo}
             staying = [key for slot, key in stage_keys(lake, "signals").items() if slot.partition("/")[2] not in replaced]
             taken: set[str] = set()
-            progress = Progress("measure", "files")
-            return [_counted(measure(p.work, p.unit, staying, taken, settings), progress, n, len(todo)) for n, p in enumerate(todo)]
+            return [measure(p.work, p.unit, staying, taken, settings) for p in Progress("measure", "files").each(todo)]
 
         measured = settle(lake, planned, produce)
         results = [measured, compare_all(lake, settings), key_all(lake, settings), score_all(lake, settings)]
         publish_markdown("signals", "\n\n".join(map(str, results)), "Texts measured and compared")
         return results
-
-
-def _counted(output: Output, progress: Progress, number: int, total: int) -> Output:
-    progress(number + 1, total)
-    return output

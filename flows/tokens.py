@@ -8,7 +8,7 @@ different nights stay comparable. Other settings make another vocabulary or set 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,8 +210,7 @@ def tokens_flow(settings: TokensSettings = TokensSettings()) -> list[StageResult
         drawn = settle(lake, plan_validation(lake, settings), lambda todo: [draw_validation(p.work, settings) for p in todo])
 
         def produce(todo: Sequence[Planned[Texts]]) -> list[Output]:
-            progress = Progress("encode", "files")
-            return [_counted(encode_texts(p.work, p.unit, settings), progress, number, len(todo)) for number, p in enumerate(todo)]
+            return [encode_texts(p.work, p.unit, settings) for p in Progress("encode", "files").each(todo)]
 
         encoded = settle(lake, plan(lake, settings), produce)
         lake.create_view("fertility", FERTILITY, "Tokens per byte of text, by vocabulary, language and source (the crawl).")
@@ -228,8 +227,3 @@ FERTILITY = """
     GROUP BY tokenizer_id, language, source
 """
 """Every text once, under the first crawl by name that holds it; end-of-document tokens, one per part, are not of the text."""
-
-
-def _counted(output: Output, progress: Callable[[int, int], None], number: int, total: int) -> Output:
-    progress(number + 1, total)
-    return output

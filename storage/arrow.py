@@ -1,6 +1,6 @@
 """Arrow tables in the shape of a lake table: same columns, same order, same types.
 
-DuckDB itself is asked which Arrow type stands for its type names, so that storage/schema.py stays the only place where types are
+DuckDB itself is asked which Arrow type stands for its type names, so that storage/schema stays the only place where types are
 written. Large strings stay large: a Parquet file does not tell them apart, and a cast would fail above 2 GB of text.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from storage.schema import Table
+from storage.schema.table import Table
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Open a DuckLake with plain DuckDB and bring its tables, columns and comments up to storage/schema.py.
+"""Open a DuckLake with plain DuckDB and bring its tables, columns and comments up to storage/schema.
 
 Choices, each measured or seen to matter with DuckLake 1.5.5:
 - The SQLite catalog is in WAL mode, so that a long query does not hold up a commit. The cost: the catalog must be on a local disk.
@@ -16,7 +16,9 @@ from pathlib import Path
 import duckdb
 
 from storage import extensions
-from storage.schema import LAKE_INFO, SCHEMA_VERSION, TABLES, Table
+from storage.schema import SCHEMA_VERSION, TABLES
+from storage.schema.ledger import LAKE_INFO
+from storage.schema.table import Table
 from storage.settings import LakeSettings, quoted
 
 ALIAS = "lake"

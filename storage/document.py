@@ -1,4 +1,4 @@
-"""The tables of the lake as Markdown, made from storage/schema.py, so that the page and the catalog's comments never differ.
+"""The tables of the lake as Markdown, made from storage/schema, so that the page and the catalog's comments never differ.
 
     python -m storage.document docs/lake.md     writes the tables between the page's two markers
 
@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.schema import TABLES, Table
+from storage.schema import TABLES
+from storage.schema.table import Table
 
 BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
 

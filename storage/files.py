@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.arrow import fit, with_produced_by
-from storage.schema import Table
+from storage.schema.table import Table
 from storage.settings import is_remote
 
 ROW_GROUP_ROWS = 16_384

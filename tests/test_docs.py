@@ -157,7 +157,7 @@ def test_the_small_lake_holds_a_forecast_that_was_scored(reader: Reader) -> None
 def test_every_table_and_column_is_documented_as_it_is() -> None:
     page = ROOT / "docs" / "lake.md"
     text = page.read_text(encoding="utf-8")
-    assert text == with_tables(text), "docs/lake.md is older than storage/schema.py; run: python -m storage.document docs/lake.md"
+    assert text == with_tables(text), "docs/lake.md is older than storage/schema; run: python -m storage.document docs/lake.md"
 
 
 def test_links_lead_somewhere() -> None:

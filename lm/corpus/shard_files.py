@@ -1,6 +1,6 @@
 """The two Parquet files of a shard, written in row groups as rows come, and put in place together.
 
-Columns and types follow storage/schema.py, with the constant `produced_by` in front. Both files are written beside their places
+Columns and types follow storage/schema, with the constant `produced_by` in front. Both files are written beside their places
 and renamed at the end, documents last, so that where documents.parquet is, captures.parquet belongs to it. Settings are fixed, so
 equal rows give equal bytes. The cost: a killed writer leaves its `.part` files, which the next one for the same directory
 overwrites; one writer per directory.
@@ -15,7 +15,8 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.schema import CAPTURES, DOCUMENTS, Table
+from storage.schema.corpus import CAPTURES, DOCUMENTS
+from storage.schema.table import Table
 
 CAPTURES_FILE = "captures.parquet"
 DOCUMENTS_FILE = "documents.parquet"

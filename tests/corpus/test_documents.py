@@ -17,7 +17,7 @@ from lm.corpus.documents import extract_shard, host_of
 from lm.corpus.records import ExtractionOptions, ShardResult
 from lm.corpus.sources import list_files, parse
 from storage.digest import digest
-from storage.schema import CAPTURES, DOCUMENTS
+from storage.schema.corpus import CAPTURES, DOCUMENTS
 
 TEXT = "Enough words to be a document of its own, written in plain English."
 

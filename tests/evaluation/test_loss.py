@@ -18,7 +18,7 @@ from lm.tokens.encode import SCHEMA
 from lm.tokens.loader import MissingTokensError
 from lm.tokens.selection import TokenData, write_selection
 from lm.training.config import TrainConfig
-from storage.schema import METRICS
+from storage.schema.training import METRICS
 
 MODEL = from_depth(1, vocab_size=50, context_tokens=8)
 CONFIG = TrainConfig(model=MODEL, seed=0, learning_rate=0.01, batch_tokens=64, warmup_tokens=0)

@@ -12,7 +12,7 @@ from lm.law import candidates, ensemble, forms
 from lm.law.forecasting import target
 from lm.law.predictive import QUANTILES, Predictive, crps
 from lm.law.prior import PRIOR, Case, Cut, Evidence, Prior, calibrate, fit_prior
-from storage.schema import FORECASTS
+from storage.schema.training import FORECASTS
 
 TRUE = {"E": 1.8, "A": 400.0, "B": 900.0, "a": 0.34, "b": 0.33}
 BASE = 200_000

@@ -12,7 +12,7 @@ import pytest
 from lm import law
 from lm.law import descent, forms
 from lm.law.points import gather
-from storage.schema import FORECASTS, LAWS
+from storage.schema.training import FORECASTS, LAWS
 
 TRUE = {"E": 1.8, "A": 400.0, "B": 900.0, "a": 0.34, "b": 0.33}
 BASE_TOKENS = 200_000

@@ -124,7 +124,9 @@ def test_an_output_may_be_empty(lake: Lake) -> None:
         lake,
         [
             Output(
-                work=of, files={"validation": [path]}, tables={"recipes": pa.table({"recipe": [], "definition": [], "recipe_digest": [], "variant": []})}
+                work=of,
+                files={"validation": [path]},
+                tables={"recipes": pa.table({"recipe": [], "definition": [], "recipe_digest": [], "variant": []})},
             )
         ],
     )

@@ -15,7 +15,7 @@ from lm.tokens.loader import MissingTokensError, TokenStream
 from lm.tokens.rank import rank
 from lm.tokens.selection import TokenData, read_selection, write_selection
 from lm.tokens.tokenizer import Tokenizer
-from storage.schema import TOKENS
+from storage.schema.training import TOKENS
 
 WORDS = ["data", "model", "token", "loss", "crawl", "page", "rung", "ladder", "law", "scale", "数据", "模型", "naïve"]
 

@@ -21,7 +21,7 @@ from lm.training.result import Progress, TrunkResult
 from lm.training.schedule import learning_rate
 from lm.training.trainer import train_trunk
 from storage.digest import file_digest
-from storage.schema import CHECKPOINTS, METRICS, RUNS
+from storage.schema.training import CHECKPOINTS, METRICS, RUNS
 
 
 @pytest.fixture(scope="module")

@@ -132,9 +132,19 @@ def letter_weight(char: int) -> float:
 
 @inner
 def count_text(page: Array, start: int, end: int, is_linked: bool, is_bold: bool, row: Array) -> None:
-    """Add the counts of a stretch of text."""
-    at, in_word, letters = start, False, 0.0
+    """Add the counts of a stretch of text. They grow in registers, not in the row: adding to memory would wait for itself."""
+    at, in_word, letters, words = start, False, 0.0, row[WORDS]
+    upper, digits, stops, commas, symbols, ends = int64(0), int64(0), int64(0), int64(0), int64(0), int64(row[ENDS_IN_STOP])
     while at < end:
+        byte = page[at]
+        if 97 <= byte <= 122:  # most characters of most pages: the first of the cases below
+            letters += 1.0
+            words += np.float32(0 if in_word else 1)
+            in_word, ends, at = True, int64(0), at + 1
+            continue
+        if byte == _SPACE:
+            in_word, at = False, at + 1
+            continue
         char, at = character_at(page, at, end)
         if char == _OPAQUE:
             continue
@@ -142,25 +152,31 @@ def count_text(page: Array, start: int, end: int, is_linked: bool, is_bold: bool
         if weight > 0 and not is_stop(char) and not is_comma(char):
             letters += weight
             if weight == 2.5:
-                row[WORDS] += np.float32(CJK_WORDS)
+                words += np.float32(CJK_WORDS)
                 in_word = False
             elif not in_word:
-                row[WORDS] += 1
+                words += np.float32(1)
                 in_word = True
-            row[UPPER] += 65 <= char <= 90
-            row[DIGITS] += weight == 0.5
-            row[ENDS_IN_STOP] = 0
+            upper += 65 <= char <= 90
+            digits += weight == 0.5
+            ends = int64(0)
             continue
         in_word = in_word and (char == 39 or char == 45 or char == 0x2019)
         if is_stop(char):
-            row[STOPS] += 1
-            row[ENDS_IN_STOP] = 1
+            stops += 1
+            ends = int64(1)
         elif is_comma(char):
-            row[COMMAS] += 1
+            commas += 1
         elif is_symbol(char):
-            row[SYMBOLS] += 1
+            symbols += 1
         elif char == 58 or char == 0xFF1A:
-            row[ENDS_IN_STOP] = 0
+            ends = int64(0)
+    row[WORDS], row[ENDS_IN_STOP] = words, ends
+    row[UPPER] += upper
+    row[DIGITS] += digits
+    row[STOPS] += stops
+    row[COMMAS] += commas
+    row[SYMBOLS] += symbols
     row[LETTERS] += letters
     row[LINKED] += letters if is_linked else 0.0
     row[BOLD] += letters if is_bold else 0.0

@@ -10,6 +10,7 @@ its author wrote it, not as a browser repairs it.
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from lm.corpus.extraction import vocabulary as v
@@ -36,6 +37,8 @@ _HIDDEN_BIT = 1 << v.HINT_BITS["hidden"]
 _P_REACH = 8
 """A paragraph is closed by a block that starts at most so many inline elements inside it."""
 _LT, _GT, _SLASH, _BANG, _QUESTION, _EQUALS, _DASH = (ord(char) for char in "<>/!?=-")
+_memchr = types.ExternalFunction("memchr", types.uintp(types.uintp, types.int32, types.uintp))
+"""Of the C library; found by its name wherever the compiled form is loaded."""
 
 
 class Markup(NamedTuple):
@@ -70,11 +73,19 @@ def is_letter(byte: int) -> bool:
 
 
 @inner
+def find_byte(page: Array, at: int, byte: int) -> int:
+    """Where the next such byte is, from `at` on; the end of the page if nowhere. The C library looks at 32 bytes at a time."""
+    if at >= page.size:
+        return int64(page.size)
+    start = page.ctypes.data
+    found = _memchr(start + at, byte, page.size - at)
+    return int64(found - start) if found else int64(page.size)
+
+
+@inner
 def skip_past(page: Array, at: int, byte: int) -> int:
-    """The place behind the next such byte; the end of the page, or beyond it, if there is none."""
-    while at < page.size and page[at] != byte:
-        at += 1
-    return at + 1
+    """The place behind the next such byte; beyond the end of the page if there is none."""
+    return find_byte(page, at, byte) + 1
 
 
 @inner
@@ -82,8 +93,9 @@ def skip_comment(page: Array, at: int) -> int:
     """The place behind a comment whose `<!--` ends at `at`."""
     if at < page.size and page[at] == _GT:
         return at + 1
-    while at < page.size and not (page[at] == _GT and page[at - 1] == _DASH and page[at - 2] == _DASH):
-        at += 1
+    at = find_byte(page, at, _GT)
+    while at < page.size and not (page[at - 1] == _DASH and page[at - 2] == _DASH):
+        at = find_byte(page, at + 1, _GT)
     return at + 1
 
 
@@ -91,14 +103,15 @@ def skip_comment(page: Array, at: int) -> int:
 def find_end_tag(page: Array, at: int, start: int, stop: int) -> int:
     """Where an end tag with the name in page[start:stop] starts, from `at` on; the end of the page if nowhere."""
     num = stop - start
+    at = find_byte(page, at, _LT)
     while at + num + 1 < page.size:
-        if page[at] == _LT and page[at + 1] == _SLASH:
+        if page[at + 1] == _SLASH:
             same = 0
             while same < num and (page[at + 2 + same] | 32) == (page[start + same] | 32):
                 same += 1
             if same == num:
                 return at
-        at += 1
+        at = find_byte(page, at + 1, _LT)
     return page.size
 
 
@@ -129,11 +142,9 @@ def skip_space(page: Array, at: int) -> int:
 def value_end(page: Array, at: int, quote: int) -> int:
     """The end of an attribute's value that starts at `at`; quote is 0 if it has none."""
     if quote:
-        while at < page.size and page[at] != quote:
-            at += 1
-    else:
-        while at < page.size and page[at] != _GT and not is_space(page[at]):
-            at += 1
+        return find_byte(page, at, quote)
+    while at < page.size and page[at] != _GT and not is_space(page[at]):
+        at += 1
     return at
 
 
@@ -297,16 +308,15 @@ def depth_before(tags: Array, kinds: Array, stack: Array, depth: int, tag: int) 
 @inner
 def text_end(page: Array, at: int) -> tuple[int, bool]:
     """Where the next tag starts, and whether all before it is white space."""
-    is_blank = True
-    while at < page.size:
-        byte = page[at]
-        if byte == _LT and at + 1 < page.size:
-            following = page[at + 1]
-            if is_letter(following) or following in (_SLASH, _BANG, _QUESTION):
-                break
-        is_blank = is_blank and is_space(byte)
+    while at < page.size and is_space(page[at]):
         at += 1
-    return at, is_blank
+    first, at = at, find_byte(page, at, _LT)
+    while at + 1 < page.size:
+        following = page[at + 1]
+        if is_letter(following) or following in (_SLASH, _BANG, _QUESTION):
+            return at, at == first
+        at = find_byte(page, at + 1, _LT)
+    return int64(page.size), first == page.size
 
 
 @inner

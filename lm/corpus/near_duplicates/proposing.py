@@ -74,6 +74,7 @@ def propose(new: Rows, old: Rows, num_documents: int, folder: Path, max_bucket: 
     for batch in old:
         records = _records(batch, bitmap)
         keys.append(records, partition_of(mixed(records["key"]), keys.num))
+    del bitmap
     return _pair_up(keys, Partitions(folder, "pairs", 2 * keys.num, PAIR), max_bucket)
 
 

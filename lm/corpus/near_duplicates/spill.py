@@ -31,21 +31,36 @@ class Partitions:
         self.num = max(1, num)
         self._folder, self._name, self._dtype = folder, name, np.dtype(dtype)
         self._buffers: list[tuple[Array, Array]] = []
+        self._runs: dict[int, list[Array]] = {}
         self._size = 0
         self.num_records = 0
 
     def append(self, records: Array, partition: Array) -> None:
         """Add records, each to its partition."""
         self._buffers.append((records, partition))
-        self._size += records.nbytes + partition.nbytes
+        self._added(records, partition.nbytes)
+
+    def append_run(self, records: Array, number: int) -> None:
+        """Add records to one partition. They must not change until the next flush."""
+        self._runs.setdefault(number, []).append(records)
+        self._added(records, 0)
+
+    def _added(self, records: Array, more_bytes: int) -> None:
+        self._size += records.nbytes + more_bytes
         self.num_records += len(records)
         if self._size > max(_BUFFER_BYTES, self.num * _WRITE_BYTES):
             self.flush()
 
     def flush(self) -> None:
         """Write out what is buffered."""
-        if not self._buffers:
-            return
+        for number, runs in self._runs.items():
+            with open(self.path(number), "ab") as file:
+                file.write(b"".join(runs))
+        if self._buffers:
+            self._flush_records()
+        self._runs, self._buffers, self._size = {}, [], 0
+
+    def _flush_records(self) -> None:
         records = np.concatenate([part for part, _ in self._buffers])
         partition = np.concatenate([part for _, part in self._buffers])
         order = np.argsort(partition, kind="stable")
@@ -53,8 +68,7 @@ class Partitions:
         edges = np.searchsorted(partition, np.arange(self.num + 1))
         for number in np.nonzero(np.diff(edges))[0].tolist():
             with open(self.path(number), "ab") as file:
-                file.write(records[edges[number] : edges[number + 1]].tobytes())
-        self._buffers, self._size = [], 0
+                file.write(memoryview(records[edges[number] : edges[number + 1]].view(np.uint8)))
 
     def read(self, number: int) -> Array:
         """Records of one partition, in the order they came."""

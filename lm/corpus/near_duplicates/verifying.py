@@ -22,12 +22,14 @@ from lm.corpus.signals import kernel
 
 Array = NDArray[Any]
 TextsOf = Callable[[pa.Table], Iterable[pa.RecordBatch]]
-"""Asked with a table of ids, gives batches with columns id and text that hold each of them at least once, and no others."""
+"""Asked with a table of ids, gives batches with columns id and text that hold each of them at least once; others are passed by."""
 
 MIN_JACCARD = 0.5
 """Least similarity worth storing: below any threshold in use."""
 PART_DOCUMENTS = 2048
 """Candidates whose shingle sets are loaded together."""
+TEXTS_AT_ONCE = 512
+"""Texts whose shingles are made together."""
 _CODES = np.dtype([("a", "<i8"), ("b", "<i8")])
 _TYPES: dict[str, Any] = {
     "id_a": pa.string(),
@@ -106,6 +108,13 @@ class _Candidates:
             codes["a"], codes["b"] = np.minimum(a, b), np.maximum(a, b)
             self.by_part.append(codes, codes["a"] // PART_DOCUMENTS)
         self.ids_in_order = self.ids[order]
+
+    def find(self, ids: Array) -> tuple[Array, Array]:
+        """Rows of those ids that are candidates, and their positions among the sorted ids."""
+        codes = self.codes(ids)
+        same = [_at(self.ids[half], codes) == ids[half] for half in ("high", "low")]
+        rows = np.nonzero(same[0] & same[1])[0]
+        return rows, codes[rows]
 
     def codes(self, ids: Array) -> Array:
         """Positions among the sorted ids. Ids that are none of them get one past the end or a neighbour's."""
@@ -189,17 +198,31 @@ def verify(
 def _write_sets(candidates: _Candidates, texts_of: TextsOf, preset: str, folder: Path) -> Partitions:
     files = Partitions(folder, "sets", candidates.num_parts, np.uint64)
     missing = np.ones(len(candidates.ids), bool)
-    for batch in texts_of(pa.table({"id": decode_ids(candidates.ids)})):
-        codes = candidates.codes(encode_ids(batch["id"]))
-        places = candidates.places[codes]
+    for codes, texts in _wanted(candidates, texts_of(pa.table({"id": decode_ids(candidates.ids)}))):
         missing[codes] = False
-        for place, shingles in zip(places.tolist(), shingle_sets(batch["text"], preset), strict=True):
-            record = np.concatenate([np.array([place, len(shingles)], np.uint64), shingles])
-            files.append(record, np.full(len(record), place // PART_DOCUMENTS, np.int32))
+        for place, shingles in zip(candidates.places[codes].tolist(), shingle_sets(texts, preset), strict=True):
+            files.append_run(np.array([place, len(shingles)], np.uint64), place // PART_DOCUMENTS)
+            files.append_run(shingles, place // PART_DOCUMENTS)
     if missing.any():
         first = decode_ids(candidates.ids[missing][:1])[0].as_py()
         raise KeyError(f"texts must hold every id of the pairs, but {int(missing.sum())} are missing, such as {first}")
     return files
+
+
+def _wanted(candidates: _Candidates, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Array, Any]]:
+    """Positions and texts of candidates, some hundred together, for each call to measure them has its price."""
+    codes: list[Array] = []
+    texts: list[Any] = []
+    for batch in batches:
+        rows, found = candidates.find(encode_ids(batch["id"]))
+        if len(rows):
+            codes.append(found)
+            texts.append(batch["text"].take(pa.array(rows)).cast(pa.large_string()))
+        if sum(map(len, codes)) >= TEXTS_AT_ONCE:
+            yield np.concatenate(codes), pa.concat_arrays(texts)
+            codes, texts = [], []
+    if codes:
+        yield np.concatenate(codes), pa.concat_arrays(texts)
 
 
 def _verified(candidates: _Candidates, files: Partitions, part: int, pairs: Array, method: str, min_jaccard: float) -> Iterator[pa.Table]:

@@ -1,0 +1,168 @@
+"""Tables from tokens to runs, laws and conclusions."""
+
+from storage.schema.table import ID, Column, table
+
+TOKENIZERS = table(
+    "tokenizers",
+    "A byte-level BPE vocabulary.",
+    tokenizer_id=Column("VARCHAR", "BLAKE2b-128 of the vocabulary file, in hex."),
+    kind=Column("VARCHAR", "trained or gpt2."),
+    vocab_size=Column("BIGINT", "Entries, the end-of-document token included."),
+    end_of_document=Column("BIGINT", "Id of the token that closes a document."),
+    file=Column("VARCHAR", "tokenizer.json in the lake, relative to the lake."),
+    num_training_bytes=Column("BIGINT", "UTF-8 bytes the merges were learned on; 0 if loaded."),
+)
+
+TOKENS = table(
+    "tokens",
+    "Token ids of each document, long ones in parts, in rank order inside each file. The trainer reads these same Parquet files.",
+    tokenizer_id=Column("VARCHAR", "Vocabulary; joins to tokenizers.tokenizer_id."),
+    rank=Column("UBIGINT", "Keyed hash of document id and part, uniform: the order in which data is used. A rung is a prefix of it."),
+    id=Column("VARCHAR", "Document id; of an edited text <document id>~<variant>, at the rank of the document."),
+    part=Column("INTEGER", "Part of the document, from 0; a short document has one."),
+    host=Column("VARCHAR", "Host of the first capture with this text."),
+    num_bytes=Column("BIGINT", "UTF-8 bytes the tokens stand for; over the parts of a document they add up to its bytes."),
+    num_tokens=Column("BIGINT", "Tokens, the closing end-of-document token of the part included."),
+    tokens=Column("UINTEGER[]", "Token ids, closed by an end-of-document token in every part."),
+)
+
+VALIDATION = table(
+    "validation",
+    "Documents held out from training. Drawn once and then kept, so that losses stay comparable as data grows.",
+    validation_id=Column("VARCHAR", "Digest of the document ids of the set, in hex."),
+    id=ID,
+)
+
+RUNGS = table(
+    "rungs",
+    "Nested amounts of training data: each rung is a prefix of the ladder's rank order.",
+    ladder_id=Column("VARCHAR", "Ladder: recipe, tokenizer, validation set and data, as a digest in hex."),
+    rung=Column("INTEGER", "Position in the ladder, 0 for the smallest."),
+    recipe=Column("VARCHAR", "Recipe that chose the documents."),
+    tokenizer_id=Column("VARCHAR", "Vocabulary."),
+    validation_id=Column("VARCHAR", "Validation set whose near-duplicates are kept out."),
+    num_tokens=Column("BIGINT", "Training tokens of the rung."),
+    rank_limit=Column("UBIGINT", "Largest rank the rung reads."),
+    num_documents=Column("BIGINT", "Documents the rung reads, the last perhaps in part."),
+    num_available_tokens=Column("BIGINT", "Training tokens the recipe leaves in all."),
+    selection_file=Column("VARCHAR", "Parquet file in the lake that names the ladder's documents in rank order, relative to the lake."),
+)
+
+RUNS = table(
+    "runs",
+    "One training: one model, one seed, one ladder. A trunk at constant learning rate with a decayed branch per rung.",
+    run_id=Column("VARCHAR", "Digest of everything that decides the weights, in hex; never reused."),
+    ladder_id=Column("VARCHAR", "Ladder it trains on."),
+    model=Column("VARCHAR", "Name of the size, for people."),
+    num_params=Column("BIGINT", "Trainable parameters, embeddings included."),
+    num_params_non_embedding=Column("BIGINT", "Trainable parameters without the token embedding and output head."),
+    seed=Column("BIGINT", "Seed of the initial weights."),
+    config=Column("VARCHAR", "Model, optimizer and schedule as JSON."),
+    learning_rate=Column("DOUBLE", "Peak learning rate."),
+    batch_tokens=Column("BIGINT", "Tokens per step."),
+    context_tokens=Column("BIGINT", "Tokens per sequence."),
+    num_threads=Column("BIGINT", "CPU threads, which decide the bits of a CPU run."),
+    dtype=Column("VARCHAR", "float32 or bfloat16."),
+    device=Column("VARCHAR", "Device it ran on.", volatile=True),
+    torch_version=Column("VARCHAR", "Version of PyTorch."),
+    num_tokens=Column("BIGINT", "Tokens of the largest rung reached."),
+    train_tokens=Column("BIGINT", "Tokens processed by the trunk and all branches."),
+    train_flops=Column(
+        "DOUBLE",
+        "Floating-point operations of the training steps: 6 N + 12 layers width context per token, N without embeddings plus head.",
+    ),
+    tokens_per_second=Column("DOUBLE", "Training tokens per second.", volatile=True),
+    seconds=Column("DOUBLE", "Seconds of training.", volatile=True),
+    lake_snapshot=Column("BIGINT", "Snapshot of the lake whose data it read.", volatile=True),
+)
+
+CHECKPOINTS = table(
+    "checkpoints",
+    "The decayed weights of a run at each rung.",
+    run_id=Column("VARCHAR", "Run."),
+    rung=Column("INTEGER", "Rung at which the learning rate reached zero."),
+    step=Column("BIGINT", "Optimizer steps on the path to these weights."),
+    num_tokens=Column("BIGINT", "Training tokens on the path to these weights."),
+    file=Column("VARCHAR", "safetensors file, relative to the lake or to its data.", volatile=True),
+    weights_digest=Column("VARCHAR", "BLAKE2b-128 of the file, in hex."),
+)
+
+METRICS = table(
+    "metrics",
+    "Every measured value of a run, long form: one row per run, rung or step, split, domain and name.",
+    run_id=Column("VARCHAR", "Run."),
+    rung=Column("INTEGER", "Rung, NULL for values along the trunk."),
+    step=Column("BIGINT", "Optimizer steps so far."),
+    num_tokens=Column("BIGINT", "Training tokens so far: the D of a scaling law."),
+    split=Column("VARCHAR", "train or validation."),
+    validation_id=Column("VARCHAR", "Validation set; NULL for train. Only equal ids are comparable."),
+    domain=Column("VARCHAR", "'all', or the host."),
+    name=Column("VARCHAR", "loss_nats_per_token, bits_per_byte, gradient_norm, learning_rate."),
+    value=Column("DOUBLE", "The value."),
+    stderr=Column("DOUBLE", "Standard error over documents; NULL where it has none."),
+    num_items=Column("BIGINT", "Documents behind the value; NULL where it has none."),
+)
+
+LAWS = table(
+    "laws",
+    "A fitted scaling law with its constants, intervals, residuals and what was left out.",
+    law_id=Column("VARCHAR", "Digest of form, points and estimator, in hex."),
+    ladder_id=Column("VARCHAR", "Ladder."),
+    form=Column("VARCHAR", "data_only: E + B/D^b at fixed N; chinchilla: E + A/N^a + B/D^b."),
+    metric=Column("VARCHAR", "Metric that was fitted, with its unit in the name."),
+    num_params=Column("BIGINT", "Model size of a data_only law; NULL for a joint law."),
+    max_num_tokens=Column("BIGINT", "Largest number of training tokens among the fitted points."),
+    constants=Column("VARCHAR", "JSON {constant: value}."),
+    intervals=Column("VARCHAR", "JSON {constant: [low, high]}, 90% bootstrap."),
+    unidentified=Column("VARCHAR", "JSON {constant: reason} of constants that the data does not fix."),
+    warnings=Column("VARCHAR", "JSON list of sentences, e.g. a loss that rises with data."),
+    residuals=Column("VARCHAR", "JSON list of {run_id, num_params, num_tokens, observed, fitted}."),
+    exclusions=Column("VARCHAR", "JSON list of {run_id, num_tokens, reason}."),
+    curve=Column("VARCHAR", "JSON list of {num_params, num_tokens, fitted, low, high}: the law drawn, with the interval of a forecast."),
+    estimator=Column("VARCHAR", "Objective, starts and bootstrap, as JSON."),
+    objective=Column("DOUBLE", "Value of the objective at the fit."),
+    num_points=Column("BIGINT", "Points fitted."),
+)
+
+FORECASTS = table(
+    "forecasts",
+    "A prediction registered before its rung was trained, and what came out.",
+    forecast_id=Column("VARCHAR", "Digest of law and target, in hex."),
+    law_id=Column("VARCHAR", "Law it was made with."),
+    ladder_id=Column("VARCHAR", "Ladder."),
+    rung=Column("INTEGER", "Target rung."),
+    num_params=Column("BIGINT", "Target model size."),
+    num_tokens=Column("BIGINT", "Target training tokens."),
+    metric=Column("VARCHAR", "Metric forecast."),
+    predicted=Column("DOUBLE", "Point forecast: mean over seeds."),
+    low=Column("DOUBLE", "Lower end of the interval."),
+    high=Column("DOUBLE", "Upper end of the interval."),
+    level=Column("DOUBLE", "Nominal coverage of the interval, e.g. 0.9."),
+    low80=Column("DOUBLE", "Lower end of the 80% interval."),
+    high80=Column("DOUBLE", "Upper end of the 80% interval."),
+    quantiles=Column("VARCHAR", "JSON: by probability, the loss below which the outcome was expected with it."),
+    form_weights=Column("VARCHAR", "JSON: what each candidate law counted, by how it had forecast hidden rungs."),
+    num_seeds=Column("BIGINT", "Runs whose mean loss is forecast."),
+    components=Column(
+        "VARCHAR", "JSON: half-widths of the interval on the log loss by cause (sampling, seed noise, form error), and hidden misses used."
+    ),
+    registered_at=Column("TIMESTAMPTZ", "When it was written (UTC).", volatile=True),
+    lake_snapshot=Column("BIGINT", "Snapshot of the lake it was made from.", volatile=True),
+    outcome=Column("DOUBLE", "Measured value, mean over seeds; NULL until the rung is trained."),
+    inside=Column("BOOLEAN", "Whether the outcome fell inside the interval; NULL until then."),
+    inside80=Column("BOOLEAN", "Whether it fell inside the 80% interval."),
+    crps=Column("DOUBLE", "Continuous ranked probability score of the forecast, in the unit of the metric; 0 is perfect."),
+    scored_at=Column("TIMESTAMPTZ", "When the outcome was written (UTC).", volatile=True),
+)
+
+CONCLUSIONS = table(
+    "conclusions",
+    "What was concluded from the runs of a ladder, and of those it can be compared with. Rows of earlier days stay, so that changes show.",
+    ladder_id=Column("VARCHAR", "Ladder that is reported."),
+    metric=Column("VARCHAR", "Metric behind it."),
+    question=Column("VARCHAR", "amount, recipes, ranking, crawl, repetition, allocation or next_run."),
+    subject=Column("VARCHAR", "Recipe or pair of recipes it is about; empty if it is about all."),
+    status=Column("VARCHAR", "answered, assumed (on an assumption the answer names), or open."),
+    verdict=Column("VARCHAR", "The answer in short; a conclusion has changed when this has."),
+    answer=Column("VARCHAR", "The whole answer as JSON: estimates with their intervals, curves, or what is missing. null is unbounded."),
+)
