@@ -18,7 +18,7 @@ from lm.corpus.extraction import blocks as c
 from lm.corpus.extraction.blocks import Blocks
 from lm.corpus.extraction.features import FEATURES, NUM_FEATURES
 from lm.corpus.extraction.markup import Markup
-from lm.corpus.signals.hashing import inner, int64, uint64
+from lm.corpus.signals.hashing import inner, uint64
 from storage.digest import file_digest
 
 Array = NDArray[Any]
