@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from lm.corpus import minhash, signals
-from lm.corpus.near_duplicates import finding, proposing, verifying
+from lm.corpus.near_duplicates import finding, proposing, reading, verifying
 from storage.digest import digest
 
 BASE_DOCUMENTS = 8_000
 GROWTH = 16
 SHARE = 97
-BATCH_ROWS = 2048
+BATCH_ROWS = 16_384
+CRAWLS = ("early", "late")
 
 
 def manual(data: Path) -> list[str]:
@@ -102,20 +104,29 @@ def quality(texts: list[str], preset: str) -> dict[str, float]:
     }
 
 
-def write_corpus(file: Path, num: int) -> float:
-    """Parquet of ids, texts and band keys; CPU seconds of measuring the texts, which is signals and band keys."""
-    writer, seconds = None, 0.0
-    for first in range(0, num, BATCH_ROWS):
-        raw = list(families(first, min(BATCH_ROWS, num - first)))
-        ids, texts = pa.array([digest(text) for text in raw]), pa.array(raw)
-        started = time.process_time()
-        signals.compute(texts)
-        table = minhash.band_table(ids, texts, minhash_preset()).append_column("text", texts)
-        seconds += time.process_time() - started
-        writer = writer or pq.ParquetWriter(file, table.schema)
-        writer.write_table(table)
-    if writer:
-        writer.close()
+def write_corpus(folder: Path, num: int) -> float:
+    """Ids, texts and band keys as files of two crawls, of which the second holds every 97th text; CPU seconds of measuring the texts.
+
+    Measuring is signals and band keys. Files are written as those of a lake are.
+    """
+    folder.mkdir()
+    seconds = 0.0
+    with ExitStack() as stack:
+        writers: dict[str, pq.ParquetWriter] = {}
+        for first in range(0, num, BATCH_ROWS):
+            raw = list(families(first, min(BATCH_ROWS, num - first)))
+            ids, texts = pa.array([digest(text) for text in raw]), pa.array(raw)
+            started = time.process_time()
+            signals.compute(texts)
+            bands = minhash.band_table(ids, texts, minhash_preset())
+            seconds += time.process_time() - started
+            is_late = pa.array(np.arange(first, first + len(raw)) % SHARE == SHARE - 1)
+            for name, table in (("signatures", bands), ("documents", pa.table({"id": ids, "text": texts}))):
+                for crawl, rows in (("early", pc.invert(is_late)), ("late", is_late)):
+                    file = f"{name}-{crawl}"
+                    if file not in writers:
+                        writers[file] = stack.enter_context(pq.ParquetWriter(folder / file, table.schema, compression="zstd", compression_level=3))
+                    writers[file].write_table(table.filter(rows))
     return seconds
 
 
@@ -124,44 +135,35 @@ def minhash_preset() -> str:
     return next(iter(minhash.PRESETS))
 
 
-def batches(file: Path, step: int, is_new: bool) -> Iterator[pa.RecordBatch]:
-    """Ids and band keys of every `step`-th row, which are new, or of all others."""
-    first = 0
-    for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=["id", "bands"]):
-        mask = (np.arange(first, first + batch.num_rows) % step == step - 1) == is_new
-        first += batch.num_rows
-        yield batch.filter(pa.array(mask))
+def compare(corpus: Path, num: int, new: tuple[str, ...], folder: Path) -> int:
+    """Pairs in which a text of these crawls is new."""
+    old = [crawl for crawl in CRAWLS if crawl not in new]
+    bands = [reading.batches([corpus / f"signatures-{crawl}" for crawl in crawls], ["id", "bands"]) for crawls in (new, old)]
+    proposal = proposing.propose(*bands, num, folder)
 
-
-def compare(file: Path, num: int, step: int, folder: Path) -> int:
-    """Pairs in which one of the chosen rows is new; texts come out of the file batch by batch."""
-    proposal = proposing.propose(batches(file, step, True), batches(file, step, False), num, folder)
-
-    def texts_of(ids: pa.Table) -> Iterator[pa.RecordBatch]:
-        wanted = ids["id"].combine_chunks()
-        for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=["id", "text"]):
-            yield batch.filter(pc.is_in(batch["id"], value_set=wanted))
+    def texts_of(_: pa.Table) -> Iterator[pa.RecordBatch]:
+        return reading.batches([corpus / f"documents-{crawl}" for crawl in CRAWLS], ["id", "text"])
 
     return sum(table.num_rows for table in verifying.verify(proposal, texts_of, minhash_preset(), folder))
 
 
-def child(file: str, num: int, step: int, queue: Any) -> None:
-    """Compare every `step`-th row, as new, with all; report pairs, CPU seconds and the peak of memory."""
+def child(corpus: str, num: int, new: tuple[str, ...], queue: Any) -> None:
+    """Compare these crawls, as new, with all; report pairs, CPU seconds and the peak of memory."""
     with tempfile.TemporaryDirectory() as folder:
         verifying._kernels(), proposing._bitmap_kernels()
         minhash.shingle_sets(pa.array(["warm up"]), minhash_preset())
         started = time.process_time()
-        pairs = compare(Path(file), num, step, Path(folder))
+        pairs = compare(Path(corpus), num, new, Path(folder))
         seconds = time.process_time() - started
     peak = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     queue.put((pairs, seconds, peak / 1024))
 
 
-def in_child(file: Path, num: int, step: int) -> tuple[int, float, float]:
+def in_child(corpus: Path, num: int, new: tuple[str, ...]) -> tuple[int, float, float]:
     """`child` in a process of its own."""
     context = get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=child, args=(str(file), num, step, queue))
+    process = context.Process(target=child, args=(str(corpus), num, new, queue))
     process.start()
     process.join(timeout=600)
     found: tuple[int, float, float] = queue.get(timeout=10)
@@ -173,9 +175,9 @@ def growth(folder: Path) -> dict[str, float]:
     line: dict[str, float] = {}
     for name, num in (("1x", BASE_DOCUMENTS), ("16x", BASE_DOCUMENTS * GROWTH)):
         line[f"measure_seconds_{name}"] = write_corpus(folder / name, num)
-        pairs, line[f"seconds_{name}"], line[f"peak_mb_{name}"] = in_child(folder / name, num, 1)
+        pairs, line[f"seconds_{name}"], line[f"peak_mb_{name}"] = in_child(folder / name, num, CRAWLS)
         print(f"{name:4} {num:7,} texts: {pairs:6,} pairs, {line[f'seconds_{name}']:.2f} s of CPU, peak {line[f'peak_mb_{name}']:.0f} MB")
-    pairs, line["seconds_increment"], peak = in_child(folder / "16x", BASE_DOCUMENTS * GROWTH, SHARE)
+    pairs, line["seconds_increment"], peak = in_child(folder / "16x", BASE_DOCUMENTS * GROWTH, CRAWLS[1:])
     print(
         f"1%   {BASE_DOCUMENTS * GROWTH // SHARE:7,} new  : {pairs:6,} pairs, {line['seconds_increment']:.2f} s of CPU, peak {peak:.0f} MB"
     )

@@ -46,7 +46,7 @@ def simple_words(text: str) -> list[str]:
 
 
 def reference(text: str, preset: str) -> set[str]:
-    if preset == "fineweb":
+    if minhash.PRESETS[preset].unit == "word":
         words, n = simple_words(text), 5
         whole = " ".join(words)
         grams = {" ".join(words[i : i + n]) for i in range(len(words) - n + 1)}
@@ -136,5 +136,5 @@ def test_band_table_has_the_rows_of_the_lake() -> None:
 
 
 def test_an_unknown_preset_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="must be one of fineweb, slimpajama, not 'marin'"):
+    with pytest.raises(ValueError, match="must be one of ladder, fineweb, slimpajama, not 'marin'"):
         minhash.signatures(pa.array(["a"]), "marin")

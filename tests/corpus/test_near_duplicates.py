@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm.corpus import minhash
-from lm.corpus.near_duplicates import proposing, spill, verifying
+from lm.corpus.near_duplicates import proposing, reading, spill, verifying
 from lm.corpus.near_duplicates.finding import compare, find
 from lm.corpus.near_duplicates.policy import resolve
 from storage.digest import digest
@@ -220,3 +221,31 @@ def test_a_missing_text_and_an_unknown_preset_are_named(tmp_path: Path) -> None:
         compare(bands(IDS), texts([id for id in IDS if id != lost]), "fineweb")
     with pytest.raises(ValueError, match="must be one of"):
         list(verifying.verify([], lambda _: iter(()), "other", tmp_path))
+
+
+def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
+    table = bands(IDS)
+    for number, rows in enumerate((table.slice(0, 50), table.slice(50))):
+        pq.write_table(rows, tmp_path / str(number), row_group_size=20)
+    with open(tmp_path / "0", "rb") as opened:
+        found = list(reading.batches([opened, tmp_path / "1"], ["id", "bands"], 7))
+    assert pa.Table.from_batches(found).equals(table)
+    assert max(batch.num_rows for batch in found) <= 7
+
+
+def test_texts_that_were_not_asked_for_are_passed_by(tmp_path: Path) -> None:
+    found = rows_of(compare(bands(IDS[::2]), texts(IDS[::2]), "fineweb"))
+    proposal = proposing.propose(bands(IDS[::2]).to_batches(7), [], len(IDS), tmp_path)
+    parts = verifying.verify(proposal, lambda _: texts().to_batches(5), "fineweb", tmp_path)
+    assert {row for part in parts for row in rows_of(part)} == found
+
+
+def test_runs_and_records_lie_in_their_partitions(tmp_path: Path) -> None:
+    files = spill.Partitions(tmp_path, "x", 3, np.uint64)
+    files.append_run(np.arange(3, dtype=np.uint64), 2)
+    files.append(np.arange(10, 14, dtype=np.uint64), np.array([0, 2, 0, 2]))
+    files.append_run(np.arange(2, dtype=np.uint64), 0)
+    assert sorted(files.read(0).tolist()) == [0, 1, 10, 12]
+    assert sorted(files.read(2).tolist()) == [0, 1, 2, 11, 13]
+    assert files.num_records == 9
+    assert len(files.read(1)) == 0
