@@ -125,7 +125,9 @@ def write_corpus(folder: Path, num: int) -> float:
                 for crawl, rows in (("early", pc.invert(is_late)), ("late", is_late)):
                     file = f"{name}-{crawl}"
                     if file not in writers:
-                        writers[file] = stack.enter_context(pq.ParquetWriter(folder / file, table.schema, compression="zstd", compression_level=3))
+                        writers[file] = stack.enter_context(
+                            pq.ParquetWriter(folder / file, table.schema, compression="zstd", compression_level=3)
+                        )
                     writers[file].write_table(table.filter(rows))
     return seconds
 
@@ -138,8 +140,8 @@ def minhash_preset() -> str:
 def compare(corpus: Path, num: int, new: tuple[str, ...], folder: Path) -> int:
     """Pairs in which a text of these crawls is new."""
     old = [crawl for crawl in CRAWLS if crawl not in new]
-    bands = [reading.batches([corpus / f"signatures-{crawl}" for crawl in crawls], ["id", "bands"]) for crawls in (new, old)]
-    proposal = proposing.propose(*bands, num, folder)
+    fresh, earlier = (reading.batches([corpus / f"signatures-{crawl}" for crawl in crawls], ["id", "bands"]) for crawls in (new, old))
+    proposal = proposing.propose(fresh, earlier, num, folder)
 
     def texts_of(_: pa.Table) -> Iterator[pa.RecordBatch]:
         return reading.batches([corpus / f"documents-{crawl}" for crawl in CRAWLS], ["id", "text"])

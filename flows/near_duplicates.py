@@ -13,21 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.common import LOG, Plan, Planned, StageResult, code_of, every_slot, open_lake, settle, stage_keys, works_of
 from flows.settings import SignalsSettings
-from lm.corpus.near_duplicates import keys, proposing, verifying
+from lm.corpus.near_duplicates import keys, proposing, reading, verifying
 from storage import files
 from storage.digest import digest
-from storage.lake import Lake
+from storage.lake import DataFile, Lake
 from storage.ledger import Output, Work
 from storage.outputs import OutputDir, output_dir
 from storage.schema import TABLES
+from storage.settings import is_remote
 
-BANDS = "SELECT id, bands FROM signatures WHERE method = ? AND {which} list_contains(?, produced_by)"
 NUM_BANDS = "SELECT count(*) FROM signatures WHERE method = ?"
+BANDS = "SELECT id, bands FROM signatures WHERE method = ? AND {which} list_contains(?, produced_by)"
 TEXTS = "SELECT id, text FROM documents SEMI JOIN wanted USING (id)"
 ADDRESSED = "SELECT id, crawl, host, url, text FROM documents WHERE produced_by = ?"
 BATCH_ROWS = 2048
@@ -90,18 +92,47 @@ def _compare(lake: Lake, work: Work, asked: Comparison) -> tuple[Output, int]:
     started = time.monotonic()
     with output_dir(lake, work) as out, tempfile.TemporaryDirectory(prefix="ladder-") as folder:
         num = int(lake.value(NUM_BANDS, [asked.preset]))
-        new, old = (_stream(lake, BANDS.format(which=which), [asked.preset, list(asked.fresh)]) for which in ("", "NOT"))
+        new, old = (_bands(lake, asked, is_new) for is_new in (True, False))
         proposal = proposing.propose(new, old, num, Path(folder))
-
-        def texts_of(ids: pa.Table) -> Iterator[pa.RecordBatch]:
-            with lake.connection() as connection:
-                connection.register("wanted", ids)
-                yield from _stream(lake, TEXTS, [])
-                connection.unregister("wanted")
-
-        pairs = verifying.verify(proposal, texts_of, asked.preset, Path(folder), min_jaccard=asked.min_jaccard)
+        pairs = verifying.verify(proposal, lambda ids: _texts(lake, ids), asked.preset, Path(folder), min_jaccard=asked.min_jaccard)
         paths = list(_write(out, work, pairs))
     return Output(work=work, files={"near_duplicates": paths}, seconds=time.monotonic() - started), proposal.num_buckets
+
+
+def _bands(lake: Lake, asked: Comparison, is_new: bool) -> Iterator[pa.RecordBatch]:
+    """Ids and band keys of the preset, of texts that are new or of all others."""
+    listed = _files(lake, "signatures")
+    if listed is None:
+        yield from _stream(lake, BANDS.format(which="" if is_new else "NOT"), [asked.preset, list(asked.fresh)])
+        return
+    for batch in _rows(lake, [file for file in listed if (file.key in asked.fresh) == is_new], ["id", "method", "bands"]):
+        yield batch.filter(pc.equal(batch["method"], pa.scalar(asked.preset)))
+
+
+def _texts(lake: Lake, ids: pa.Table) -> Iterator[pa.RecordBatch]:
+    """Ids and texts of these documents and of any others."""
+    listed = _files(lake, "documents")
+    if listed is not None:
+        yield from _rows(lake, listed, ["id", "text"])
+        return
+    with lake.connection() as connection:
+        connection.register("wanted", ids)
+        yield from _stream(lake, TEXTS, [])
+        connection.unregister("wanted")
+
+
+def _files(lake: Lake, table: str) -> list[DataFile] | None:
+    """Files to read a table from: DuckDB holds tens of megabytes more to do it. None if rows stand elsewhere, as small outputs do."""
+    try:
+        return lake.data_files(table)
+    except RuntimeError:
+        return None
+
+
+def _rows(lake: Lake, listed: Sequence[DataFile], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    for stored in listed:
+        with files.open_read(stored.path, lake.settings.s3fs_options() if is_remote(stored.path) else None) as file:
+            yield from reading.batches([file], columns)
 
 
 def _stream(lake: Lake, sql: str, parameters: list[object]) -> Iterator[pa.RecordBatch]:

@@ -12,10 +12,11 @@ from flows.common import Planned, open_lake, settle, stage_keys
 from flows.settings import ParagraphsSettings, SignalsSettings
 from lm.corpus import minhash
 from lm.corpus.near_duplicates import proposing
-from storage import ledger
+from storage import files, ledger
 from storage.digest import digest
 from storage.lake import Lake
 from storage.ledger import Output, Work
+from storage.outputs import output_dir
 from storage.schema import TABLES
 
 SETTINGS = SignalsSettings(minhash_presets=["fineweb"], num_threads=1)
@@ -39,8 +40,8 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
         yield opened
 
 
-def add(lake: Lake, crawl: str, texts: Sequence[str]) -> None:
-    """Documents and band keys of one crawl."""
+def add(lake: Lake, crawl: str, texts: Sequence[str], in_files: bool = False) -> None:
+    """Documents and band keys of one crawl, as rows in the catalog or in files."""
     ids = [digest(text) for text in texts]
     same = {"crawl": crawl, "title": "", "language": "en", "extractor": "plain", "language_score": 1.0}
     rows = pa.table(
@@ -58,7 +59,19 @@ def add(lake: Lake, crawl: str, texts: Sequence[str]) -> None:
     )
     bands = minhash.band_table(pa.array(ids), pa.array(texts), "fineweb")
     works = [Work(stage=stage, slot=crawl, parameters={}, code={}, inputs={crawl: digest(*texts)}) for stage in ("documents", "signals")]
-    ledger.commit(lake, [Output(work=works[0], tables={"documents": rows}), Output(work=works[1], tables={"signatures": bands})])
+    tables = [{"documents": rows}, {"signatures": bands}]
+    ledger.commit(lake, [_output(lake, work, table, in_files) for work, table in zip(works, tables, strict=True)])
+
+
+def _output(lake: Lake, work: Work, tables: dict[str, pa.Table], in_files: bool) -> Output:
+    if not in_files:
+        return Output(work=work, tables=tables)
+    with output_dir(lake, work) as out:
+        paths = {}
+        for name, rows in tables.items():
+            files.write_parquet(str(out.path / name), rows, work.key, schema=TABLES[name])
+            paths[name] = [out.publish(name)]
+    return Output(work=work, files=paths)
 
 
 def compare(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -73,15 +86,16 @@ def pairs(lake: Lake) -> list[tuple[object, ...]]:
     return lake.rows("SELECT id_a, id_b, jaccard, containment, method FROM near_duplicates ORDER BY ALL")
 
 
-@pytest.mark.parametrize("max_bucket", [1000, 4])
+@pytest.mark.parametrize(("max_bucket", "in_files"), [(1000, False), (1000, True), (4, True)])
 def test_crawl_by_crawl_gives_what_one_comparison_gives(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_bucket: int
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_bucket: int, in_files: bool
 ) -> None:
     monkeypatch.setattr(proposing.propose, "__defaults__", (max_bucket,))
     for number, texts in enumerate(CRAWLS):
-        add(lake, f"c{number}", texts)
+        add(lake, f"c{number}", texts, in_files)
         assert compare(lake, monkeypatch) == 1
         assert compare(lake, monkeypatch) == 0
+    assert (near_duplicates._files(lake, "documents") is not None) == in_files
     found = pairs(lake)
     assert len(found) > 50
     assert len(stage_keys(lake, "near_duplicates")) == (3 if max_bucket == 1000 else 1)

@@ -55,7 +55,7 @@ class Partitions:
         """Write out what is buffered."""
         for number, runs in self._runs.items():
             with open(self.path(number), "ab") as file:
-                file.write(b"".join(runs))
+                file.write(b"".join(run.data for run in runs))
         if self._buffers:
             self._flush_records()
         self._runs, self._buffers, self._size = {}, [], 0
@@ -68,7 +68,7 @@ class Partitions:
         edges = np.searchsorted(partition, np.arange(self.num + 1))
         for number in np.nonzero(np.diff(edges))[0].tolist():
             with open(self.path(number), "ab") as file:
-                file.write(memoryview(records[edges[number] : edges[number + 1]].view(np.uint8)))
+                file.write(records[edges[number] : edges[number + 1]].view(np.uint8).data)
 
     def read(self, number: int) -> Array:
         """Records of one partition, in the order they came."""

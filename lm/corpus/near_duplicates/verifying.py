@@ -217,7 +217,7 @@ def _wanted(candidates: _Candidates, batches: Iterable[pa.RecordBatch]) -> Itera
         rows, found = candidates.find(encode_ids(batch["id"]))
         if len(rows):
             codes.append(found)
-            texts.append(batch["text"].take(pa.array(rows)).cast(pa.large_string()))
+            texts.append(batch["text"].take(pa.array(rows, pa.int64())).cast(pa.large_string()))
         if sum(map(len, codes)) >= TEXTS_AT_ONCE:
             yield np.concatenate(codes), pa.concat_arrays(texts)
             codes, texts = [], []
