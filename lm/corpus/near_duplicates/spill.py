@@ -4,12 +4,16 @@ Records are numpy structures, appended to one file per partition. Files are open
 partitions cost no file handles; the price is one write per partition and flush.
 """
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from lm.corpus.signals import kernel
 
 Array = NDArray[Any]
 
@@ -94,14 +98,37 @@ def encode_ids(ids: Any) -> Array:
     if not len(text) or offsets is None or data is None:
         return np.zeros(0, ID)
     starts = np.frombuffer(memoryview(offsets), dtype=np.int64)[text.offset : text.offset + len(text) + 1]
-    digits = _NIBBLE[np.frombuffer(memoryview(data), dtype=np.uint8)[starts[0] : starts[-1]]]
-    if text.null_count or (np.diff(starts) != 32).any() or (digits == 255).any():
-        raise ValueError("document ids must be 32 hexadecimal digits in lower case, as storage.digest makes them")
-    pairs = digits.reshape(-1, 16, 2)
-    numbers = np.ascontiguousarray(pairs[..., 0] << 4 | pairs[..., 1]).view(">u8").astype(np.uint64)
     out = np.zeros(len(text), ID)
-    out["high"], out["low"] = numbers[:, 0], numbers[:, 1]
+    letters = np.frombuffer(memoryview(data), dtype=np.uint8)
+    if text.null_count or (np.diff(starts) != 32).any() or not _id_kernel()(letters, starts, _NIBBLE, out["high"], out["low"]):
+        raise ValueError("document ids must be 32 hexadecimal digits in lower case, as storage.digest makes them")
     return out
+
+
+@cache
+def _id_kernel() -> Callable[..., Any]:
+    """run(letters, starts, nibbles, high, low): whether all letters are hexadecimal digits; writes both halves of each id."""
+    four, no_digit = np.uint64(4), np.uint8(255)
+
+    def run(letters: Array, starts: Array, nibbles: Array, high: Array, low: Array) -> bool:
+        for i in range(len(high)):
+            for half, first in ((high, starts[i]), (low, starts[i] + 16)):
+                number = np.uint64(0)
+                for at in range(first, first + 16):
+                    digit = nibbles[letters[at]]
+                    if digit == no_digit:
+                        return False
+                    number = (number << four) | np.uint64(digit)
+                half[i] = number
+        return True
+
+    def trial(function: Callable[..., Any]) -> object:
+        letters, starts, out = np.full(32, 48, np.uint8), np.array([0, 32]), np.zeros(1, ID)
+        letters.setflags(write=False)
+        starts.setflags(write=False)
+        return function(letters, starts, _NIBBLE, out["high"], out["low"])
+
+    return kernel.compiled(run, trial)
 
 
 def decode_ids(ids: Array) -> Any:
