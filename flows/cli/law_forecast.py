@@ -51,8 +51,8 @@ def _row(ladder: "Ladder", params: float | None, tokens: float, num_seeds: int) 
     from lm.law import ensemble
     from lm.law.forecasting import target
 
-    made = ensemble.build(ladder.points)
     size = params or float(ladder.points.num_params.max())
+    made = ensemble.build(ensemble.speaking_for(ladder.points, size))
     stated = made.predictive(target(size, tokens), num_seeds)
     intervals = {f"interval{level:.0%}"[:-1]: [float(end[0]) for end in stated.interval(level)] for level in (0.8, 0.9)}
     return {

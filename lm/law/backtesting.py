@@ -12,15 +12,16 @@ ladder is a rough number, and only that over many ladders says something. The co
 two seconds for 240 runs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lm.law import candidates, descent, ensemble
 from lm.law.ensemble import Memo
-from lm.law.points import Columns, Floats, Points, gather
+from lm.law.points import Columns, Floats, Points, gather, same
 from lm.law.predictive import Predictive, crps
 from lm.law.prior import PRIOR, Case, Prior, calibrate
 
@@ -103,8 +104,20 @@ def trials(points: Points, *, data_set: str = "runs", ladder: str = "all", seed:
         ahead = (factor >= NEAREST * 0.98) & (factor <= FARTHEST * 1.02)
         if len(kept) < least_points or not ahead.any():
             continue
-        found.append(_trial(data_set, ladder, kept, points.where(ahead), factor[ahead], seed, memo))
+        for view, chosen in _views(kept, points, ahead, by_data):
+            found.append(_trial(data_set, ladder, view, points.where(chosen), factor[chosen], seed, memo))
     return found
+
+
+def _views(kept: Points, points: Points, ahead: NDArray[np.bool_], by_data: bool) -> Iterator[tuple[Points, NDArray[np.bool_]]]:
+    """What a forecast is made from, and the targets it is made for: size by size on a ladder."""
+    if not by_data:
+        yield kept, ahead
+        return
+    for size in points.sizes():
+        chosen = ahead & same(points.num_params, size)
+        if chosen.any():
+            yield ensemble.speaking_for(kept, size), chosen
 
 
 def _trial(data_set: str, ladder: str, kept: Points, targets: Points, factor: Floats, seed: int, memo: Memo) -> Trial:

@@ -7,7 +7,8 @@ the compute. So a forecast asks several. All of them are one family,
 
 with k = 1 (Chinchilla), k = 1/2, k = b (the loss-to-loss form) and, without E, k = b (Kaplan) or k = 1. Beside these: equal exponents;
 exponents pulled towards 0.35, which costs nothing where the data fixes them and keeps a fit of a dozen points sane; and the same on
-the upper half of the compute alone, because a law of the whole range may bend. With one model size the term in N goes.
+the upper half of the compute alone, because a law of the whole range may bend. With one model size the term in N goes, and a line through
+the upper half in logarithms is asked too: small models on little data get better ever faster at first, which no law with a floor can say.
 
 They are made for averaging, not for reading constants off: that is what `lm.law.forms` is for. Data that was repeated counts as the
 amount of new data it is worth, with the published constant (arXiv:2305.16264); fitting that constant as well gained nothing.
@@ -31,6 +32,8 @@ EXPONENTS = (0.08, 0.15, 0.22, 0.3, 0.4, 0.5, 0.7, 1.0)
 NUM_STARTS = 8
 USUAL_EXPONENT, USUAL_SPREAD = 0.35, 0.08
 """Exponents of published laws of loss lie about here."""
+LEAST_UPPER, LEAST_RECENT = 8, 3
+"""Points that the upper half must hold to be fitted by itself: with a floor and two powers, and as a line in logarithms."""
 LEAST_RESIDUAL = 5e-4
 MAX_STEPS, TOLERANCE = 150, 1e-8
 LOW, HIGH = np.array([-16.0, -40.0, -40.0, 0.02, 0.02]), np.array([1.0, 40.0, 40.0, 3.0, 3.0])
@@ -69,6 +72,7 @@ ONE_SIZE = (
     Candidate("pulled", pulled=True, one_size=True),
     Candidate("upper_half", pulled=True, upper_half=True, one_size=True),
     Candidate("no_floor", has_floor=False, one_size=True),
+    Candidate("recent", has_floor=False, upper_half=True, one_size=True),
 )
 
 
@@ -198,7 +202,7 @@ def _residual_sd(errors: Floats, constants: int) -> float:
 def _member(member: Candidate, x: Floats, y: Floats, target: Floats, residual: float) -> Floats:
     if member.upper_half:
         keep = x + y >= np.quantile(x + y, 0.5)
-        if keep.sum() >= 8:
+        if keep.sum() >= (LEAST_UPPER if member.has_floor else LEAST_RECENT):
             x, y, target = x[keep], y[keep], target[keep]
     return _solve(member, x, y, target, residual)
 

@@ -28,6 +28,8 @@ FEW_LEVELS = 12
 MOST_LADDER_SIZES = 4
 LEAST_POINTS = 8
 LEAST_RUNGS = 3
+RUNGS_ALONE = 4
+"""A size with this many amounts of data speaks for itself."""
 CLOSEST = 0.3
 """Hidden points nearer than this beyond the fitted ones, in log compute, say little about extrapolation and are not used."""
 SHRINKAGE = 0.3
@@ -134,6 +136,16 @@ def is_ladder(points: Points) -> bool:
     """Whether a few sizes were trained on the same amounts of data, so that the next rung is one of data and not of compute."""
     rungs = points.rungs()
     return 2 <= len(points.sizes()) <= MOST_LADDER_SIZES and all(points.of_size(size).rungs() == rungs for size in points.sizes())
+
+
+def speaking_for(points: Points, num_params: float) -> Points:
+    """The points that a forecast for a size is made from: on a ladder those of the size itself, if it has enough rungs, else all.
+
+    Small models on little data do not obey the laws of sizes: there the larger one is behind at first and overtakes the smaller, so that
+    a joint law bends both curves into one.
+    """
+    own = points.of_size(num_params)
+    return own if is_ladder(points) and len(own.rungs()) >= RUNGS_ALONE else points
 
 
 def extent(points: Points, by_data: bool) -> Floats:

@@ -14,21 +14,18 @@ Why so: bootstrap intervals alone, at a nominal 90%, cover 9-48% of later runs o
 interval is wide, and a change of regime beyond the data (a learning rate that stops working) is still not in it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lm.law import ensemble
-from lm.law.ensemble import Ensemble
+from lm.law.ensemble import RUNGS_ALONE, Ensemble
 from lm.law.points import SAME_SIZE, Points
 from lm.law.predictive import Predictive, crps
 from lm.law.prior import PRIOR
 from lm.law.records import Forecast, Law, Score
 from storage.digest import digest
-
-MIN_RUNGS_ALONE = 4
-"""A size with this many amounts of data is told by its own law; with fewer, by the joint law."""
 
 
 def headline_law(laws: Iterable[Law], num_params: float) -> Law:
@@ -40,7 +37,7 @@ def headline_law(laws: Iterable[Law], num_params: float) -> Law:
     candidates = list(laws)
     own = [law for law in candidates if law.num_params is not None and abs(np.log(law.num_params / num_params)) < SAME_SIZE]
     joint = [law for law in candidates if law.num_params is None]
-    ranked = [law for law in own if len(law.points.rungs()) >= MIN_RUNGS_ALONE] + joint + own
+    ranked = [law for law in own if len(law.points.rungs()) >= RUNGS_ALONE] + joint + own
     if not ranked:
         sizes = ", ".join(f"{law.num_params:,.0f}" for law in candidates if law.num_params) or "none"
         raise ValueError(
@@ -71,7 +68,7 @@ def forecast(
         )
     at_hand = [laws] if isinstance(laws, Law) else list(laws)
     law = headline_law(at_hand, num_params)
-    made = ensemble.build(points_behind(at_hand, law))
+    made = ensemble.build(ensemble.speaking_for(points_behind(at_hand, law), num_params))
     return _forecast(law, made, target(num_params, num_tokens, unique_tokens), level, num_seeds)
 
 
@@ -140,25 +137,33 @@ def curve(
     (None: as many as the size was trained with), around the line, for amounts inside the data as well.
     """
     at_hand = [laws] if isinstance(laws, Law) else list(laws)
-    built: dict[int, Ensemble] = {}
-    drawn = {}
-    for law in at_hand:
-        points = points_behind(at_hand, law)
-        if id(points) not in built:
-            built[id(points)] = ensemble.build(points)
-        drawn[law.law_id] = _curve(law, built[id(points)], at_hand, beyond, num_points, level, num_seeds)
-    return drawn
+    built: dict[bytes, Ensemble] = {}
+
+    def build(law: Law, size: float) -> Ensemble:
+        points = ensemble.speaking_for(points_behind(at_hand, law), size)
+        place = points.num_params.tobytes() + points.num_tokens.tobytes()
+        if place not in built:
+            built[place] = ensemble.build(points)
+        return built[place]
+
+    return {law.law_id: _curve(law, build, at_hand, beyond, num_points, level, num_seeds) for law in at_hand}
 
 
 def _curve(
-    law: Law, made: Ensemble, laws: Sequence[Law], beyond: float, num_points: int, level: float, num_seeds: int | None
+    law: Law,
+    build: Callable[[Law, float], Ensemble],
+    laws: Sequence[Law],
+    beyond: float,
+    num_points: int,
+    level: float,
+    num_seeds: int | None,
 ) -> list[dict[str, Any]]:
     rows = []
     for size in law.points.sizes()[:16]:
         trained = law.points.of_size(size)
         amounts = np.geomspace(trained.num_tokens.min(), trained.num_tokens.max() * beyond, num_points)
         places = Points(("",) * num_points, np.full(num_points, size), amounts, (0,) * num_points, np.ones(num_points))
-        stated = made.predictive(places, num_seeds or len(set(trained.seed)))
+        stated = build(law, size).predictive(places, num_seeds or len(set(trained.seed)))
         line = np.exp(stated.centre) if headline_law(laws, size) is law else np.array([law.predict(size, float(d)) for d in amounts])
         low, high = (line * end / np.exp(stated.centre) for end in stated.interval(level))
         rows += [

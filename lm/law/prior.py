@@ -59,6 +59,7 @@ USUAL_WEIGHTS: Mapping[str, float] = {
     "upper_half": 0.1,
     "loss_to_loss": 0.1,
     "data_only": 0.3,
+    "recent": 0.1,
     "kaplan": 0.0,
     "no_floor": 0.0,
 }

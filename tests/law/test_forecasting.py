@@ -51,6 +51,17 @@ def test_sizes_are_told_by_their_own_law_if_it_has_enough_rungs_else_by_the_join
         law.headline_law([one for one in laws if one.num_params == 8e5], 7e7)
 
 
+def test_on_a_ladder_a_size_with_enough_rungs_speaks_for_itself() -> None:
+    """The larger model is behind on little data and ahead on much: what the smaller does says nothing about its next rung."""
+    data = rows(6)
+    start, slope = {8e5: 5.0, 3e6: 7.0}, {8e5: 0.1, 3e6: 0.2}
+    data["value"] = [start[n] * (d / BASE) ** -slope[n] for n, d in zip(data["num_params"], data["num_tokens"], strict=True)]
+    seen = [i for i, d in enumerate(data["num_tokens"]) if d < BASE * 32]
+    laws, _ = law.fit_all(only(data, seen), num_bootstrap=20)
+    for size in start:
+        assert law.forecast(laws, size, BASE * 32).predicted == pytest.approx(start[size] * 32 ** -slope[size], rel=0.02)
+
+
 def test_forecast_holds_its_parts_and_is_scored() -> None:
     laws, _ = law.fit_all(rows(4, noise=0.003), num_bootstrap=40)
     one, two = (law.forecast(laws, 8e5, BASE * 16, num_seeds=num_seeds) for num_seeds in (1, 2))
@@ -60,7 +71,7 @@ def test_forecast_holds_its_parts_and_is_scored() -> None:
     assert one.components["num_hidden_errors"] == 1
     half = math.log(one.high / one.low) / 2.0
     parts = [one.components[name] for name in ("sampling_low", "seed_noise", "form_error")]
-    assert math.hypot(*parts) == pytest.approx(half, rel=0.05)
+    assert math.hypot(*parts) == pytest.approx(half, rel=0.1)  # the least error any forecast claims is in no part
     assert one.quantiles[QUANTILES.index(0.05)] == pytest.approx(one.low)
     assert sum(one.weights.values()) == pytest.approx(1.0, abs=0.01)
     scored = law.score(one, [truth, truth])
