@@ -31,6 +31,7 @@ from storage.digest import digest
 
 BASE_DOCUMENTS = 8_000
 GROWTH = 16
+WARM_UP_DOCUMENTS = 1_000
 SHARE = 97
 BATCH_ROWS = 16_384
 CRAWLS = ("early", "late")
@@ -140,7 +141,9 @@ def minhash_preset() -> str:
 def compare(corpus: Path, num: int, new: tuple[str, ...], folder: Path) -> int:
     """Pairs in which a text of these crawls is new."""
     old = [crawl for crawl in CRAWLS if crawl not in new]
-    fresh, earlier = (reading.batches([corpus / f"signatures-{crawl}" for crawl in crawls], ["id", "bands"]) for crawls in (new, old))
+    fresh, earlier = (
+        reading.batches([corpus / f"signatures-{crawl}" for crawl in crawls], ["id", "bands"], reading.BAND_ROWS) for crawls in (new, old)
+    )
     proposal = proposing.propose(fresh, earlier, num, folder)
 
     def texts_of(_: pa.Table) -> Iterator[pa.RecordBatch]:
@@ -150,10 +153,11 @@ def compare(corpus: Path, num: int, new: tuple[str, ...], folder: Path) -> int:
 
 
 def child(corpus: str, num: int, new: tuple[str, ...], queue: Any) -> None:
-    """Compare these crawls, as new, with all; report pairs, CPU seconds and the peak of memory."""
+    """Compare these crawls, as new, with all; report pairs, CPU seconds and the peak of memory. Code is loaded before."""
     with tempfile.TemporaryDirectory() as folder:
-        verifying._kernels(), proposing._bitmap_kernels()
-        minhash.shingle_sets(pa.array(["warm up"]), minhash_preset())
+        compare(Path(corpus).parent / "warm-up", WARM_UP_DOCUMENTS, CRAWLS[1:], Path(folder))
+        for file in Path(folder).iterdir():
+            file.unlink()
         started = time.process_time()
         pairs = compare(Path(corpus), num, new, Path(folder))
         seconds = time.process_time() - started
@@ -175,6 +179,7 @@ def in_child(corpus: Path, num: int, new: tuple[str, ...]) -> tuple[int, float, 
 def growth(folder: Path) -> dict[str, float]:
     """Peak memory and cost at 1x and 16x, and of an increment of 1% at 16x."""
     line: dict[str, float] = {}
+    write_corpus(folder / "warm-up", WARM_UP_DOCUMENTS)
     for name, num in (("1x", BASE_DOCUMENTS), ("16x", BASE_DOCUMENTS * GROWTH)):
         line[f"measure_seconds_{name}"] = write_corpus(folder / name, num)
         pairs, line[f"seconds_{name}"], line[f"peak_mb_{name}"] = in_child(folder / name, num, CRAWLS)

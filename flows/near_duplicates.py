@@ -105,7 +105,9 @@ def _bands(lake: Lake, asked: Comparison, is_new: bool) -> Iterator[pa.RecordBat
     if listed is None:
         yield from _stream(lake, BANDS.format(which="" if is_new else "NOT"), [asked.preset, list(asked.fresh)])
         return
-    for batch in _rows(lake, [file for file in listed if (file.key in asked.fresh) == is_new], ["id", "method", "bands"]):
+    for batch in _rows(
+        lake, [file for file in listed if (file.key in asked.fresh) == is_new], ["id", "method", "bands"], reading.BAND_ROWS
+    ):
         yield batch.filter(pc.equal(batch["method"], pa.scalar(asked.preset)))
 
 
@@ -113,7 +115,7 @@ def _texts(lake: Lake, ids: pa.Table) -> Iterator[pa.RecordBatch]:
     """Ids and texts of these documents and of any others."""
     listed = _files(lake, "documents")
     if listed is not None:
-        yield from _rows(lake, listed, ["id", "text"])
+        yield from _rows(lake, listed, ["id", "text"], reading.TEXT_ROWS)
         return
     with lake.connection() as connection:
         connection.register("wanted", ids)
@@ -129,10 +131,10 @@ def _files(lake: Lake, table: str) -> list[DataFile] | None:
         return None
 
 
-def _rows(lake: Lake, listed: Sequence[DataFile], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _rows(lake: Lake, listed: Sequence[DataFile], columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
     for stored in listed:
         with files.open_read(stored.path, lake.settings.s3fs_options() if is_remote(stored.path) else None) as file:
-            yield from reading.batches([file], columns)
+            yield from reading.batches([file], columns, batch_rows)
 
 
 def _stream(lake: Lake, sql: str, parameters: list[object]) -> Iterator[pa.RecordBatch]:

@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-BATCH_ROWS = 1024
+TEXT_ROWS = 1024
+BAND_ROWS = 4096
+"""Rows of texts, and of band keys, that are worth a call and small beside an interpreter."""
 _BUFFER_BYTES = 64 << 10
 
 
-def batches(sources: Iterable[Any], columns: Sequence[str], batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+def batches(sources: Iterable[Any], columns: Sequence[str], batch_rows: int = TEXT_ROWS) -> Iterator[pa.RecordBatch]:
     """These columns of one Parquet file after the other; a source is a path or an open binary file."""
     for source in sources:
         with pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
