@@ -37,7 +37,7 @@ _HIDDEN_BIT = 1 << v.HINT_BITS["hidden"]
 _P_REACH = 8
 """A paragraph is closed by a block that starts at most so many inline elements inside it."""
 _LT, _GT, _SLASH, _BANG, _QUESTION, _EQUALS, _DASH = (ord(char) for char in "<>/!?=-")
-_memchr = types.ExternalFunction("memchr", cast(Any, types.uintp)(types.uintp, types.int32, types.uintp))
+_memchr: Any = types.ExternalFunction("memchr", cast(Any, types.uintp)(types.uintp, types.int32, types.uintp))
 """Of the C library; found by its name wherever the compiled form is loaded."""
 
 

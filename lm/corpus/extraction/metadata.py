@@ -17,10 +17,11 @@ _HEAD_CHARS = 1 << 17
 """Where <title>, <html> and <meta> are looked for."""
 _MAX_VALUE_CHARS = 1000
 _FIRST_YEAR = 1990
-_TITLE = re.compile(r"<title\b[^>]{0,500}>([^<]{0,4000})", re.IGNORECASE)
-_META = re.compile(r"<meta\s([^>]{1,2000})>", re.IGNORECASE)
-_HTML = re.compile(r"<html\s([^>]{1,2000})>", re.IGNORECASE)
-_TIME = re.compile(r"<time\s([^>]{1,1000})>", re.IGNORECASE)
+_TITLE = re.compile(r"<[tT][iI][tT][lL][eE]\b[^>]{0,500}>([^<]{0,4000})")
+_META = re.compile(r"<[mM][eE][tT][aA]\s([^>]{1,2000})>")
+_HTML = re.compile(r"<[hH][tT][mM][lL]\s([^>]{1,2000})>")
+_TIME = re.compile(r"<[tT][iI][mM][eE]\s([^>]{1,1000})>")
+"""Both cases are written out: only where a pattern must start with one certain character does the search leap from one to the next."""
 _ATTRIBUTE = re.compile(r"""([a-zA-Z:_-]{1,40})(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
 _JSON_DATE = re.compile(r'"datePublished"\s*:\s*"([^"\\]{8,40})"')
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]{1,8}){0,3}")
