@@ -21,7 +21,7 @@ from storage.schema.table import Table
 CAPTURES_FILE = "captures.parquet"
 DOCUMENTS_FILE = "documents.parquet"
 _GROUP_ROWS = 4096
-_GROUP_BYTES = 16 << 20
+_GROUP_BYTES = 4 << 20
 _TYPES: Mapping[str, pa.DataType] = {
     "VARCHAR": pa.string(),
     "SMALLINT": pa.int16(),
