@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LONGEST_CELL = 160
+_CODE = re.compile("`([^`]*)`")
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 
@@ -47,8 +48,8 @@ def escape(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """One of our own sentences for HTML: escaped, with ** as bold. Not shortened."""
-    return _BOLD.sub(r"<strong>\1</strong>", html.escape(text, quote=True))
+    """One of our own sentences for HTML: escaped, with ** as bold and ` as code. Not shortened."""
+    return _CODE.sub(r"<code>\1</code>", _BOLD.sub(r"<strong>\1</strong>", html.escape(text, quote=True)))
 
 
 def html_table(table: Table, *, class_: str = "") -> str:
