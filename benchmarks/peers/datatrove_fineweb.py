@@ -57,6 +57,8 @@ class FineWeb:
         """Main text of a page."""
         try:
             text: str | None = self._timed("extraction", lambda: self._extractor.extract(html))
+        except ImportError:
+            raise  # its own loop would take a missing library for 344 broken pages
         except Exception:  # as datatrove's own loop does: a page that breaks the extractor is left out
             return None
         return text

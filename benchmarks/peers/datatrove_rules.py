@@ -126,6 +126,7 @@ class _Model:
 
 def language_filter() -> Any:
     """datatrove's filter for English with a score above 0.65."""
+    LanguageFilter._requires_dependencies = []  # it asks for a distribution of fasttext by name, and would not take the one that is here
     filter = LanguageFilter(["en"], language_threshold=0.65)
     filter.model._model = _Model()
     return filter
