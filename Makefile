@@ -32,7 +32,8 @@ check: install
 	$(BIN)/lint-imports
 
 bench: install
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || without="$$without $$script"; done; \
+	test -z "$$without" || { echo "these need data or a library, and said what:$$without"; exit 1; }
 
 up: install
 	@$(BIN)/ladder up

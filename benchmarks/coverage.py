@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from ladders import few, thinned, trials_of
+from ladders import data_folder, few, thinned, trials_of
 
 from lm.law import backtesting, prior, simulated
 from lm.law.discover import Ladder, discover
@@ -31,7 +31,7 @@ HEAD = f"{'':28s} {'targets':>7s}  {COLUMNS} {'bias':>7s}   naive: {COLUMNS}"
 def main() -> None:
     """Print the tables and the line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data_dir", nargs="?", type=Path)
+    parser.add_argument("data_dir", nargs="?", type=data_folder)
     parser.add_argument("--leave-one-out", action="store_true")
     parser.add_argument("--picture", type=Path, help="draw coverage and width against the factor of extrapolation into this PNG")
     arguments = parser.parse_args()

@@ -21,6 +21,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from ladders import data_folder
 
 from lm import law
 from lm.law.decisions import Candidate, Target, believe, compare, sharpen
@@ -227,4 +228,4 @@ def main(folder: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         sys.exit("this needs a folder of published runs, with loss_to_loss/ and epoch_chinchilla/: python benchmarks/decisions.py DATA_DIR")
-    main(sys.argv[1])
+    main(str(data_folder(sys.argv[1])))

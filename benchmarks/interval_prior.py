@@ -9,10 +9,9 @@ each of them. The numbers go into `lm/law/prior.py` by hand: nothing of the data
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
-from ladders import few, thinned, trials_of
+from ladders import data_folder, few, thinned, trials_of
 
 from lm.law import backtesting, prior
 from lm.law.discover import discover
@@ -22,7 +21,7 @@ def main() -> None:
     """Print the table and the priors."""
     if len(sys.argv) != 2:
         raise SystemExit("usage: python benchmarks/interval_prior.py DATA_DIR (a folder of public ladders)")
-    found, _ = discover(Path(sys.argv[1]))
+    found, _ = discover(data_folder(sys.argv[1]))
     trials = trials_of([thinned(ladder) for ladder in few(found)])
     misses(trials)
     cases = [trial.case for trial in trials]

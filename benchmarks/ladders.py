@@ -1,11 +1,19 @@
 """Public ladders, thinned to what a minute can do, and the cuts that are made of them."""
 
+from pathlib import Path
+
 import numpy as np
 
 from lm.law import backtesting
 from lm.law.discover import Ladder
 
 MOST_LADDERS, MOST_POINTS = 24, 500
+
+
+def data_folder(named: str | Path) -> Path:
+    """The folder of published runs: the one that is named, or its `scaling`."""
+    found = Path(named)
+    return found / "scaling" if (found / "scaling").is_dir() else found
 
 
 def few(found: list[Ladder]) -> list[Ladder]:

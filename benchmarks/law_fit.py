@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ladders import data_folder
 
 from lm.law.fitting import fit
 from lm.law.forms import evaluate, get
@@ -219,4 +220,4 @@ def main(folder: Path | None) -> None:
 if __name__ == "__main__":
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and not Path(sys.argv[1]).is_dir()):
         sys.exit(f"{__doc__}\nDATA_DIR must be a folder; came {' '.join(sys.argv[1:])}")
-    main(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
+    main(data_folder(sys.argv[1]) if len(sys.argv) == 2 else None)
