@@ -29,7 +29,7 @@ CHINESE: Mapping[str, str] = {
     "{high}**。结果（{seeds}）是 **{outcome}**：**落在区间外**，比预测{direction} {miss}。这里的定律形式或区间有误；再训练一级之前"
     "，不应相信它对更大数据量的说法。",
     "story_late": "这个预测是在该级训练之后才登记的，因此只算拟合，不算预测。",
-    "story_other": "{size} 模型的预测是 {predicted} [{low}, {high}],结果 {outcome}，{verdict}。",
+    "story_other": "{size} 模型的预测是 {predicted} [{low}, {high}]，结果 {outcome}，{verdict}。",
     "story_other_open": "{size} 模型的预测是 {predicted} [{low}, {high}],尚未测量。",
     "story_record": "该阶梯已有结果的 {scored} 个预测中，{inside} 个落在区间内。",
     "story_next_clear": "若定律成立，数据再翻一倍可使 {size} 模型的损失降低 {gain}，至 {next}；这超出了区间留下的余地。",
