@@ -29,6 +29,7 @@ from flows.common import (
     stage_keys,
 )
 from flows.settings import LadderSettings
+from flows.variants import num_unedited
 from lm.tokens import rungs
 from lm.tokens.selection import write_selection
 from storage.digest import digest
@@ -58,6 +59,7 @@ SELECTION = (
 """
 )
 NOT_ENCODED = MEMBERS + "SELECT count(*) FROM train WHERE id NOT IN (SELECT id FROM tokens WHERE tokenizer_id = $tokenizer_id)"
+EMPTIED = "SELECT count(*) FROM {view} JOIN text_variants USING (id) WHERE kept AND variant = ? AND text = ''"
 VARIANT = "SELECT coalesce(any_value(variant), '') FROM recipes WHERE recipe = ?"
 
 
@@ -135,10 +137,21 @@ def lay_out(work: Work, settings: LadderSettings, tokenizer_id: str, validation_
 
 def _select(lake: Lake, settings: LadderSettings, tokenizer_id: str, validation_id: str) -> pa.Table:
     view = f'"recipe_{settings.recipe}"'
-    asked = {"validation_id": validation_id, "tokenizer_id": tokenizer_id, "max_jaccard": settings.max_validation_jaccard}
-    asked["variant"] = lake.value(VARIANT, [settings.recipe])
+    variant = str(lake.value(VARIANT, [settings.recipe]))
+    if variant and num_unedited(lake, variant):
+        raise MissingInputError(
+            f"Some texts are not edited yet as recipe {settings.recipe} asks. Run `ladder recipe`, then `ladder tokens`."
+        )
+    asked = {
+        "validation_id": validation_id,
+        "tokenizer_id": tokenizer_id,
+        "max_jaccard": settings.max_validation_jaccard,
+        "variant": variant,
+    }
     if missing := lake.value(NOT_ENCODED.format(view=view), asked):
         raise MissingInputError(f"{missing} texts that recipe {settings.recipe} keeps are not encoded. Run `ladder tokens` first.")
+    if emptied := lake.value(EMPTIED.format(view=view), [variant]):
+        LOG.info("  %s texts are left out, for the edits of recipe %s leave nothing of them", f"{emptied:,}", settings.recipe)
     return lake.query(SELECTION.format(view=view), asked)
 
 

@@ -70,7 +70,7 @@ def recipe_flow(settings: RecipeSettings = RecipeSettings()) -> StageResult:
             return [apply(unit.work, unit.unit) for unit in todo]
 
         result = settle(lake, planned, produce)
-        edit_all(lake, [unit.unit for unit in planned.units])
+        edit_all(lake)
         for unit in planned.units:
             lake.create_view(f"recipe_{unit.unit.name}", unit.unit.view_sql(), f"Verdict of recipe {unit.unit.name} on every text.")
         _warn(lake, result, [unit.unit.name for unit in planned.units])

@@ -1,10 +1,11 @@
 """variants: the edited texts of recipes that edit, for the documents that an edit changes.
 
 One unit per variant and output of the signals stage, so that two recipes with equal edits share it and a new crawl adds its own texts only.
+Every recipe in the lake counts, not only those applied last: a ladder of any of them trains on its variant.
 """
 
+import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect import task
@@ -13,7 +14,6 @@ from prefect.cache_policies import NO_CACHE
 from flows.common import Plan, Planned, StageResult, code_of, column, every_slot, open_lake, settle, stage_keys
 from flows.scores import TEXTS
 from lm.corpus import variants
-from lm.corpus.recipes import Recipe
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import output_dir
@@ -27,10 +27,11 @@ class Edited:
     signals_key: str
 
 
-def plan_variants(lake: Lake, recipes: Sequence[Recipe]) -> Plan[Edited]:
-    """One unit per distinct list of edits and output of the signals stage."""
+def plan_variants(lake: Lake) -> Plan[Edited]:
+    """One unit per distinct list of edits among the lake's recipes and output of the signals stage."""
+    named = {tuple(json.loads(definition).get("edits", ())) for (definition,) in lake.rows("SELECT definition FROM recipes")}
     units = []
-    for edits in sorted({recipe.edits for recipe in recipes if recipe.edits}):
+    for edits in sorted(named - {()}):
         for slot, key in stage_keys(lake, "signals").items():
             work = Work(
                 stage="variants",
@@ -54,6 +55,11 @@ def edit(work: Work, asked: Edited) -> Output:
     return Output(work=work, files=files, seconds=time.monotonic() - started)
 
 
-def edit_all(lake: Lake, recipes: Sequence[Recipe]) -> StageResult:
+def edit_all(lake: Lake) -> StageResult:
     """Write the variants that are not there yet."""
-    return settle(lake, plan_variants(lake, recipes), lambda todo: [edit(p.work, p.unit) for p in todo])
+    return settle(lake, plan_variants(lake), lambda todo: [edit(p.work, p.unit) for p in todo])
+
+
+def num_unedited(lake: Lake, variant: str) -> int:
+    """Outputs of the signals stage whose texts have not been edited for a variant of a recipe's edits; 0 for other variants."""
+    return sum(unit.work.slot.startswith(f"{variant}/") for unit in plan_variants(lake).todo(lake))

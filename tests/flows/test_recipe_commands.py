@@ -93,6 +93,8 @@ def test_a_ladder_trains_on_what_the_edits_leave(filled: Ladder) -> None:
     """
     assert rows(filled, as_stored) == [{"n": 400, "masked": True, "same_place": True}]
     assert "nothing to do" in filled(*tokens)
+    filled("recipe", "--recipes", "raw")  # another recipe alone leaves the variants of this one
+    assert rows(filled, as_stored) == [{"n": 400, "masked": True, "same_place": True}]
 
 
 def test_a_document_is_explained_and_recipes_are_compared(filled: Ladder) -> None:

@@ -69,12 +69,6 @@ def effective_tokens(unique_tokens: Floats | float, epochs: Floats | float, cons
     return found
 
 
-def worth_of_repeat(epochs: Floats | float, constant: Floats | float) -> Floats:
-    """Worth of the next repeated token in new tokens: the slope of `effective_tokens`."""
-    found: Floats = np.exp(-np.maximum(np.asarray(epochs, dtype=float) - 1.0, 0.0) / np.asarray(constant, dtype=float))
-    return found
-
-
 def draw_constant(num_draws: int, *, measured: Floats | None = None, seed: int = 0) -> Floats:
     """R* of each draw: from measured replicates if there are any, else evenly over the logarithm of PLAUSIBLE_R."""
     rng = np.random.default_rng(seed)
