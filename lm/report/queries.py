@@ -39,7 +39,7 @@ SELECT 1 AS position, 'captures' AS step, NULL AS recipe, count(*)::BIGINT AS nu
 UNION ALL SELECT 2, 'documents', NULL, count(*), sum(num_bytes)::BIGINT, NULL FROM documents
 UNION ALL SELECT 3, 'texts', NULL, count(*), sum(num_bytes)::BIGINT, sum(num_tokens)::BIGINT FROM texts LEFT JOIN tokenized USING (id)
 UNION ALL SELECT 4, 'recipe', recipe, num_documents, num_bytes, NULL FROM kept
-UNION ALL SELECT 5, 'ladder', r.recipe, r.num_documents, NULL, r.num_available_tokens FROM rungs r
+UNION ALL SELECT 5, 'ladder', r.recipe, r.num_documents, NULL, r.num_tokens FROM rungs r
     WHERE r.ladder_id = $ladder_id AND r.rung = (SELECT max(rung) FROM rungs WHERE ladder_id = $ladder_id)
 ORDER BY position, num_documents DESC, recipe
 """,

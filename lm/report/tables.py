@@ -110,7 +110,7 @@ def law_notes(data: ReportData, texts: Texts) -> list[str]:
         if found:
             size = numbers.short(row["num_params"]) if row["num_params"] else texts("joint")
             which = texts("law_named", form=texts.maybe("form", row["form"]), size=size, tokens=numbers.short(row["max_num_tokens"]))
-            notes.append(texts("note", which=which, found=texts("semicolon").join(one.rstrip(".") for one in found)))
+            notes.append(texts("note", which=which, found=texts("semicolon").join(one.rstrip(".?") for one in found)))
     return notes
 
 

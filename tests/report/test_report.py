@@ -53,6 +53,8 @@ def test_funnel_counts_what_is_there(sample: ReportData) -> None:
     assert steps["documents", None] == 550
     assert texts == 530
     assert steps["recipe", "gopher"] == texts - 75
+    last, top = sample.rows("funnel")[-1], sample.rows("rungs")[-1]
+    assert (last["num_documents"], last["num_tokens"]) == (top["num_documents"], top["num_tokens"])
 
 
 def test_page_asks_nothing_from_a_network(page: str) -> None:
