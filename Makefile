@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export LADDER_LAKE ?= $(CURDIR)/lake
+# Test processes; a test may itself start several, so more than the cores would only make them wait.
+PROCESSES ?= auto
 
 .PHONY: install demo test check bench up down clean
 
@@ -23,7 +25,7 @@ demo: install
 	@$(BIN)/ladder demo $(ARGS)
 
 test: install
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: install
 	$(BIN)/ruff format --check .
