@@ -1,6 +1,8 @@
-"""Token files shared by the tests of training."""
+"""Token files and an S3 server shared by the tests of training."""
 
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,33 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests find training_da
 from training_data import make_data
 
 from lm.tokens.selection import TokenData
+from tests.storage import s3_server
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> TokenData:
     """Some 9,000 training tokens in two files."""
     return make_data(tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """A real S3 server on loopback."""
+    pytest.importorskip("moto", reason="needs the package moto[server]")
+    with s3_server.running() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a prefix in an empty bucket; the environment says how to reach it."""
+    from pyarrow import fs
+
+    name = f"runs-{uuid.uuid4().hex}"
+    for variable, value in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3cr3t", "AWS_ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setenv(variable, value)
+    store = fs.S3FileSystem(
+        endpoint_override=endpoint.removeprefix("http://"), scheme="http", region="us-east-1", allow_bucket_creation=True
+    )
+    store.create_dir(name)
+    return f"s3://{name}/lake"
