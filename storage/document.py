@@ -39,6 +39,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "recipe": ("recipes", "recipe_counts", "duplicate_removals", "source_losses"),
     "tokens": ("tokenizers", "tokens", "validation"),
     "ladder": ("rungs",),
+    "tune": ("tunings",),
     "runs": ("runs", "checkpoints"),
     "metrics": ("metrics",),
     "law": ("laws",),

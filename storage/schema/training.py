@@ -76,6 +76,30 @@ RUNS = table(
     lake_snapshot=Column("BIGINT", "Snapshot of the lake whose data it read.", volatile=True),
 )
 
+TUNINGS = table(
+    "tunings",
+    "Grids of learning rates, a row per rate that was tried: what it scored on validation at one rung, and the rate that its grid says is best.",
+    model=Column("VARCHAR", "Name of the size, for people."),
+    num_params=Column("BIGINT", "Trainable parameters, embeddings included."),
+    num_params_non_embedding=Column("BIGINT", "Trainable parameters without the token embedding and output head."),
+    context_tokens=Column("BIGINT", "Tokens per sequence."),
+    batch_tokens=Column("BIGINT", "Tokens per step."),
+    optimizer=Column("VARCHAR", "adamw or muon."),
+    schedule=Column("VARCHAR", "wsd, cosine or linear."),
+    ladder_id=Column("VARCHAR", "Ladder it was tuned on."),
+    num_tokens=Column("BIGINT", "Training tokens of each point."),
+    seed=Column("BIGINT", "Seed of the initial weights."),
+    learning_rate=Column("DOUBLE", "Peak learning rate of this point."),
+    loss_nats_per_token=Column("DOUBLE", "Loss on validation; NULL if the training diverged."),
+    stderr=Column("DOUBLE", "Its standard error over documents."),
+    tokens_per_second=Column("DOUBLE", "Training tokens per second.", volatile=True),
+    device=Column("VARCHAR", "Device it ran on.", volatile=True),
+    best_rate=Column("DOUBLE", "Rate with the lowest loss by the grid: the one that runs take. The same in every row of a grid."),
+    best_low=Column("DOUBLE", "Lower end of one standard error around it, by the noise between seeds."),
+    best_high=Column("DOUBLE", "Upper end."),
+    at_edge=Column("BOOLEAN", "The lowest loss stands at the end of the grid, so a better rate may lie beyond."),
+)
+
 CHECKPOINTS = table(
     "checkpoints",
     "The decayed weights of a run at each rung.",
