@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from lm.tokens.gather import Array, Gatherer, MissingTokensError, TokenArray, strings
-from lm.tokens.selection import TokenData, read_selection
+from lm.tokens.selection import TokenData
 from lm.tokens.windows import WINDOW_TOKENS, Epochs, FromFiles, InMemory, Windows
 
 __all__ = ["Documents", "MissingTokensError", "Stream", "TokenStream", "load"]
@@ -53,7 +53,7 @@ def load(data: TokenData, split: str, num_tokens: int | None = None, max_bytes: 
 
 
 def _wanted(data: TokenData, split: str, num_tokens: int | None) -> pa.Table:
-    wanted = read_selection(data.selection, split, num_tokens)
+    wanted = data.read(split, num_tokens)
     if not len(wanted):
         raise MissingTokensError(f'{data.selection} has no document with split {split!r}; run "ladder rungs" again')
     return wanted

@@ -39,6 +39,14 @@ def pattern(weights: Sequence[float]) -> Array:
     return source[np.lexsort((source, due))]
 
 
+def token_counts(weights: Sequence[float], num_tokens: int, context_tokens: int) -> list[int]:
+    """Tokens of each source among the first `num_tokens` of a mix, exactly; a row that has begun counts whole."""
+    period = pattern(weights)
+    periods, rest = divmod(-(-num_tokens // context_tokens), len(period))
+    whole, part = (np.bincount(rows, minlength=len(weights)) for rows in (period, period[:rest]))
+    return [int(rows) * context_tokens for rows in periods * whole + part]
+
+
 class MixedStream:
     """Rows of several streams by weight. Sources are taken in the order of the mapping."""
 

@@ -6,6 +6,7 @@ lookup per row on loading.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _TYPES: dict[str, pa.DataType] = {
 }
 SCHEMA = pa.schema(_TYPES)
 SPLITS = ("train", "validation")
+SHOWN_HOSTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,16 @@ class TokenData:
 
     files: tuple[str, ...]
     selection: str
+    source: str | None = None
+    """Only documents of this one of `sources`; all if None."""
+    sources: tuple[str, ...] = ()
+    """Hosts, domains with all their hosts, or * for every other host; a host belongs to the longest that fits."""
+
+    def read(self, split: str, num_tokens: int | None = None) -> pa.Table:
+        """The rows of a split, as `read_selection`. Raises: ValueError for a source of which there is none."""
+        if self.source is None:
+            return read_selection(self.selection, split, num_tokens)
+        return prefix(of_source(read_selection(self.selection, split), self.source, self.sources, self.selection), num_tokens)
 
 
 def write_selection(rows: pa.Table, path: str | Path) -> str:
@@ -68,8 +80,27 @@ def read_selection(path: str | Path, split: str, num_tokens: int | None = None) 
     ranks = table.column("rank").to_numpy()
     if (ranks[1:] < ranks[:-1]).any():
         raise ValueError(f'{path}: rows must stand in rank order, for a rung is a prefix of them; run "ladder rungs" again')
-    table = table.filter(pc.field("split") == split)
+    return prefix(table.filter(pc.field("split") == split), num_tokens)
+
+
+def prefix(table: pa.Table, num_tokens: int | None) -> pa.Table:
+    """The first rows that hold so many tokens; all if None."""
     if num_tokens is None:
         return table
     ends = np.cumsum(table.column("num_tokens").to_numpy())
     return table.slice(0, int(np.searchsorted(ends, num_tokens, side="left")) + 1)
+
+
+def of_source(table: pa.Table, source: str, sources: Sequence[str], where: str) -> pa.Table:
+    """The rows whose host belongs to one of several sources. Raises: ValueError naming the hosts there are, if none does."""
+    hosts = sorted(map(str, table.column("host").unique().to_pylist()))
+    mine = [host for host in hosts if source_of(host, sources) == source]
+    if not mine:
+        raise ValueError(f"{where} has no document of source {source!r}; its hosts are {', '.join(hosts[:SHOWN_HOSTS])}")
+    return table.filter(pc.is_in(table.column("host"), pa.array(mine, pa.string())))
+
+
+def source_of(host: str, sources: Sequence[str]) -> str | None:
+    """The longest of several sources that is the host, a domain above it, or *; None if none is."""
+    fitting = [source for source in sources if source in ("*", host) or host.endswith(f".{source}")]
+    return max((source for source in fitting if source != "*"), key=len, default="*" if "*" in fitting else None)

@@ -25,6 +25,7 @@ from lm.tokens.loader import MissingTokensError
 from lm.tokens.selection import TokenData
 from lm.training.config import TrainConfig, from_dict
 from lm.training.errors import ConfigError, TrainingError
+from lm.training.machine import Machine
 from lm.training.result import Checkpoint, Progress, TrunkResult
 from lm.training.trainer import train_trunk
 
@@ -52,10 +53,10 @@ def run(spec: dict[str, Any]) -> TrunkResult:
     config = from_dict(spec["config"])
     data = TokenData(files=tuple(spec["files"]), selection=spec["selection"])
     out = Path(spec["out_dir"])
-    device = spec.get("device")
-    result = train_trunk(config, data, spec["rungs_tokens"], out, ladder_id=spec["ladder_id"], on_progress=_show, device=device)
+    machine = Machine(device=spec.get("device"))
+    result = train_trunk(config, data, spec["rungs_tokens"], out, ladder_id=spec["ladder_id"], on_progress=_show, machine=machine)
     if validation_id := spec["validation_id"]:
-        rows = [_evaluate(found, config, data, result.run_id, validation_id, device) for found in result.checkpoints]
+        rows = [_evaluate(found, config, data, result.run_id, validation_id, machine.device) for found in result.checkpoints]
         beside = out / "evaluation.parquet.part"
         pq.write_table(pa.concat_tables(rows), beside)
         beside.replace(out / "evaluation.parquet")

@@ -5,7 +5,9 @@ the process was stopped, so a resumed run writes the rows of an unbroken one. Th
 its rung and begin where it leaves the trunk. Mid-run losses are no results: only the metrics on validation at a rung are.
 """
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,24 +39,42 @@ Point = tuple[int, float, float]
 
 @dataclass(slots=True)
 class Curve:
-    """Points (step, mean loss, mean gradient norm) so far, and the steps of the window that is still open."""
+    """Points (step, mean loss, mean gradient norm) so far, the steps of the window that is still open, and steps whose update was skipped.
+
+    Skipped steps are not in the means; those of a window without any other are no numbers.
+    """
 
     points: list[Point] = field(default_factory=list)
     pending: list[tuple[float, float]] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> "Curve":
+        """The curve that a state keeps."""
+        points = [(step, loss, norm) for step, loss, norm in body["points"]]
+        return cls(points, [(loss, norm) for loss, norm in body["pending"]], list(body.get("skipped", [])))
+
+    def add(self, step: int, loss: float, norm: float, *, skipped: bool) -> None:
+        """One step of the open window."""
+        if skipped:
+            self.skipped.append(step)
+        else:
+            self.pending.append((loss, norm))
 
     def close_window(self, step: int) -> Point:
         """End the window at a step."""
         num_steps = len(self.pending)
-        point = (step, sum(loss for loss, _ in self.pending) / num_steps, sum(norm for _, norm in self.pending) / num_steps)
-        self.points.append(point)
+        loss, norm = (sum(values) / num_steps for values in zip(*self.pending, strict=True)) if num_steps else (math.nan, math.nan)
+        self.points.append((step, loss, norm))
         self.pending = []
-        return point
+        return self.points[-1]
 
 
-def rows(run_id: str, config: TrainConfig, points: Sequence[Point], rung: int | None, plan: RungPlan | None) -> pa.Table:
-    """Rows of one path: three per point."""
+def rows(run_id: str, config: TrainConfig, body: Mapping[str, Any], rung: int | None, plan: RungPlan | None) -> pa.Table:
+    """Rows of one path, several per point; `body` holds its points and skipped steps."""
     records = []
-    for step, loss, norm in points:
+    skipped, before = sorted(body.get("skipped", [])), 0
+    for step, loss, norm in body["points"]:
         base: dict[str, Any] = {
             "run_id": run_id,
             "rung": rung,
@@ -64,7 +84,10 @@ def rows(run_id: str, config: TrainConfig, points: Sequence[Point], rung: int | 
             "domain": "all",
         }
         values = {"loss_nats_per_token": loss, "gradient_norm": norm, "learning_rate": learning_rate(config, step - 1, plan)}
-        records += [base | {"name": name, "value": value} for name, value in values.items()]
+        if config.spike_deviations is not None:
+            before, seen = bisect_left(skipped, step), before
+            values["num_skipped"] = float(before - seen)
+        records += [base | {"name": name, "value": value} for name, value in values.items() if math.isfinite(value)]
     return pa.Table.from_pylist(records, schema=METRICS_SCHEMA)
 
 

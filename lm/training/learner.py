@@ -1,8 +1,11 @@
 """Model, optimizer and data of a run, advanced one step at a time.
 
-Everything that changes is in `state()`: weights, both moments of AdamW and, in the step's number, the place in the data. There is no
-dropout and no shuffling, so no random numbers are drawn after the first weights. `load` copies into the tensors that are there, for
-the bits of a matrix product may depend on how its memory is aligned.
+Everything that changes is in `state()`: weights, what the optimizer and the guard against spikes remember, and, in the step's number,
+the place in the data. There is no dropout and no shuffling by draws, so no random numbers are drawn after the first weights. `load`
+copies into the tensors that are there, for the bits of a matrix product may depend on how its memory is aligned.
+
+A batch may go through the model in pieces (`micro_batch_tokens`), whose gradients add up, and be shared by the processes of a `World`.
+Both take sums in another order, so on a CPU they decide the last bits; see lm/training/machine.py.
 """
 
 from collections.abc import Iterator
@@ -10,15 +13,19 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
 from lm.models.build import build
 from lm.models.transformer import document_mask, mean_loss
-from lm.tokens.loader import TokenStream
+from lm.tokens.loader import MissingTokensError, Stream
+from lm.training import optimizers
 from lm.training.config import TrainConfig
-
-State = dict[str, Tensor]
+from lm.training.errors import ConfigError, DataLost, Divergence, TrainingDiverged
+from lm.training.guard import Guard
+from lm.training.optimizers import State
+from lm.training.world import ALONE, World
 
 
 def default_device() -> str:
@@ -43,36 +50,76 @@ def reproducible(num_threads: int) -> Iterator[None]:
 
 
 class Learner:
-    """A model in training. `step` is the number of optimizer steps behind it."""
+    """A model in training. `step` is the number of batches behind it."""
 
-    def __init__(self, config: TrainConfig, stream: TokenStream, device: str) -> None:
-        self.config = config
+    def __init__(
+        self, config: TrainConfig, stream: Stream, device: str, *, world: World = ALONE, micro_batch_tokens: int | None = None
+    ) -> None:
+        self.config, self.world = config, world
         self.device = torch.device(device)
         self.step = 0
         self._stream = stream
+        self._num_pieces = num_pieces(config, world, micro_batch_tokens)
         self.model = build(config.model, config.seed).to(self.device)
         self._parameters = dict(self.model.named_parameters())
-        self._optimizer = _adamw(self._parameters, config)
+        self._optimizer = optimizers.make(self._parameters, config)
+        self._guard = Guard(config)
         self._forward = torch.compile(self.model) if config.compile else self.model
         self.load(self.state(), 0)
 
     def advance(self, learning_rate: float) -> Tensor:
-        """One optimizer step. Returns [loss in nats per token, gradient norm before clipping], still on the device."""
-        inputs, targets = (self._move(part) for part in self._batch())
-        with self._autocast():
-            mask = document_mask(inputs, self._stream.end_of_document) if self.config.mask_documents else None
-            loss = mean_loss(self._forward(inputs, mask), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.config.clip_norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate * group["rate"]
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        return torch.stack([loss.detach(), norm])
+        """One step. Returns [loss in nats per token, gradient norm before clipping, 1 if the update was skipped], still on the device.
 
-    def _batch(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._stream.batch(self.step, self.config.batch_tokens, self.config.model.context_tokens)
+        Raises: DataLost, TrainingDiverged if the guard gives up.
+        """
+        loss = self.world.average(self._backward(*self._batch()))
+        self.world.average_gradients(self._parameters.values())
+        norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.config.clip_norm)
+        skipped = self._guard.watches and self._skips(float(loss), float(norm), learning_rate)
+        if not skipped:
+            self._optimizer.step(learning_rate)
+        for parameter in self._parameters.values():
+            parameter.grad = None
+        self.step += 1
+        return torch.stack([loss, norm, torch.full_like(loss, float(skipped))])
+
+    def _backward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Gradients of the mean loss over this process's rows, piece by piece. Returns that loss."""
+        losses = []
+        for piece_inputs, piece_targets in zip(inputs.chunk(self._num_pieces), targets.chunk(self._num_pieces), strict=True):
+            with self._autocast():
+                mask = document_mask(piece_inputs, self._stream.end_of_document) if self.config.mask_documents else None
+                loss = mean_loss(self._forward(piece_inputs, mask), piece_targets)
+            if self._num_pieces > 1:
+                loss = loss / self._num_pieces
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _skips(self, loss: float, norm: float, learning_rate: float) -> bool:
+        skip = self._guard.skips(loss, norm)
+        if self._guard.gives_up:
+            where = Divergence(
+                path="",
+                step=self.step,
+                loss=loss,
+                gradient_norm=norm,
+                learning_rate=learning_rate,
+                num_skipped=self._guard.num_skipped,
+            )
+            raise TrainingDiverged(where)
+        return skip
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        batch, context = self.config.batch_tokens, self.config.model.context_tokens
+        try:
+            inputs, targets = self._stream.batch(self.step, batch, context, self.world.worker)
+        except (MissingTokensError, OSError, pa.ArrowException) as error:
+            raise DataLost(
+                f"the tokens of step {self.step} can't be read any more: {type(error).__name__}: {error}; "
+                "bring the files back and run again, the run goes on from there"
+            ) from error
+        return self._move(inputs), self._move(targets)
 
     def _move(self, rows: np.ndarray) -> Tensor:
         host = torch.from_numpy(rows)
@@ -86,31 +133,28 @@ class Learner:
         return {name: parameter.detach() for name, parameter in self._parameters.items()}
 
     def state(self) -> State:
-        """All that changes with a step: weights and moments, by name."""
+        """All that changes with a step, by name."""
         state = {f"weight.{name}": weight for name, weight in self.weights().items()}
-        for name, parameter in self._parameters.items():
-            moments = self._optimizer.state.get(parameter) or {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
-            state |= {f"{key}.{name}": moments[key] for key in ("exp_avg", "exp_avg_sq")}
-        return state
+        return state | self._optimizer.state() | self._guard.state()
 
     def load(self, state: State, step: int) -> None:
         """Go to a saved state."""
         self.step = step
         for name, parameter in self._parameters.items():
             parameter.data.copy_(state[f"weight.{name}"])
-            moments = {key: torch.empty_like(parameter).copy_(state[f"{key}.{name}"]) for key in ("exp_avg", "exp_avg_sq")}
-            at = parameter.device if parameter.is_cuda else "cpu"
-            self._optimizer.state[parameter] = {"step": torch.tensor(float(step), device=at), **moments}
+        self._guard.load(state)
+        self._optimizer.load(state, step - self._guard.num_skipped)
 
 
-def _adamw(parameters: dict[str, nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW in one fused call per kind: matrices of the blocks, which alone decay; embedding and head, which learn faster; gains."""
-    kinds: dict[str, list[nn.Parameter]] = {"matrices": [], "tables": [], "gains": []}
-    for name, parameter in parameters.items():
-        kinds["gains" if parameter.dim() == 1 else "matrices" if name.startswith("blocks") else "tables"].append(parameter)
-    groups = [
-        {"params": kinds["matrices"], "weight_decay": config.weight_decay, "rate": 1.0},
-        {"params": kinds["tables"], "weight_decay": 0.0, "rate": config.embedding_rate},
-        {"params": kinds["gains"], "weight_decay": 0.0, "rate": 1.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)
+def num_pieces(config: TrainConfig, world: World, micro_batch_tokens: int | None) -> int:
+    """Pieces that a process's part of a batch goes through the model in. Raises: ConfigError for a batch that does not divide."""
+    num_rows, context = config.batch_tokens // config.model.context_tokens, config.model.context_tokens
+    if num_rows % world.size:
+        raise ConfigError(f"the {num_rows} rows of a batch must divide among {world.size} processes; change batch_tokens or their number")
+    rows = num_rows // world.size
+    piece = rows if micro_batch_tokens is None else min(rows, micro_batch_tokens // context)
+    if piece < 1 or rows % piece:
+        raise ConfigError(
+            f"micro_batch_tokens must be rows of {context} tokens whose number divides the {rows} of a process, got {micro_batch_tokens}"
+        )
+    return rows // piece

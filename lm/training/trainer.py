@@ -12,25 +12,30 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lm.tokens.loader import TokenStream
+from lm.tokens.loader import Stream
 from lm.tokens.selection import TokenData
-from lm.training import curve
 from lm.training.checkpoint import TRUNK, Body, CheckpointStore
+from lm.training.clock import Clock, Seconds
 from lm.training.config import RungPlan, TrainConfig, plan_rungs, run_id
 from lm.training.curve import Curve
-from lm.training.errors import ConfigError, RunMismatch, TrainingDiverged
+from lm.training.errors import DataLost, Divergence, RunMismatch, TrainingDiverged
 from lm.training.learner import Learner, default_device, reproducible
-from lm.training.result import Checkpoint, Progress, TrunkResult
+from lm.training.machine import HERE, Machine
+from lm.training.outcome import collect
+from lm.training.result import Progress, TrunkResult
 from lm.training.schedule import learning_rate
+from lm.training.streams import open_stream
+from lm.training.world import ALONE, World
 
 LOG = logging.getLogger(__name__)
-CHECKPOINT_SECONDS = 20.0
+DIGEST_STEPS = 1024
+"""Tokens are digested so many steps at a time, so that a long run needs no memory for it."""
 OnProgress = Callable[[Progress], None]
 
 
@@ -42,12 +47,11 @@ def train_trunk(
     *,
     ladder_id: str = "",
     on_progress: OnProgress | None = None,
-    device: str | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    machine: Machine = HERE,
+    world: World = ALONE,
 ) -> TrunkResult:
     """Train until every rung has its decayed weights in `out_dir`; what is there already is kept.
 
-    A state is kept every `checkpoint_seconds` and wherever a branch begins; how often decides no weights.
     Raises: the errors of lm/training/errors.py, MissingTokensError, FileNotFoundError.
     """
     plans = plan_rungs(config, list(rungs_tokens))
@@ -56,18 +60,11 @@ def train_trunk(
         todo = [plan for plan in plans if store.finished(plan.name) is None]
         if todo:
             with reproducible(config.num_threads):
-                stream = _open(config, data, plans[-1].num_tokens)
-                sitting = Sitting(config, store, stream, device or default_device(), on_progress, checkpoint_seconds, todo)
+                stream = open_stream(config, data, plans[-1].num_tokens, in_memory_tokens=machine.in_memory_tokens)
+                sitting = Sitting(config, store, stream, on_progress, machine, world, todo)
                 for plan in todo:
                     sitting.train(plan)
-        return _result(config, ladder_id, store, plans)
-
-
-def _open(config: TrainConfig, data: TokenData, num_tokens: int) -> TokenStream:
-    stream = TokenStream.open(data, num_tokens)
-    if stream.max_token >= config.model.vocab_size:
-        raise ConfigError(f"vocab_size {config.model.vocab_size} is too small for token {stream.max_token}; use the tokenizer's vocab_size")
-    return stream
+        return collect(config, ladder_id, store, plans)
 
 
 @dataclass(slots=True)
@@ -76,7 +73,7 @@ class Position:
 
     path: str
     curve: Curve = field(default_factory=Curve)
-    seconds: float = 0.0
+    seconds: Seconds = field(default_factory=Seconds)
     environments: list[str] = field(default_factory=list)
     trunk: Body = field(default_factory=dict)
     """For a branch: points and seconds of the trunk behind it."""
@@ -91,20 +88,22 @@ class Sitting:
         self,
         config: TrainConfig,
         store: CheckpointStore,
-        stream: TokenStream,
-        device: str,
+        stream: Stream,
         on_progress: OnProgress | None,
-        checkpoint_seconds: float,
+        machine: Machine,
+        world: World,
         todo: Sequence[RungPlan],
     ) -> None:
-        self.config, self.store, self.stream = config, store, stream
-        self.learner = Learner(config, stream, device)
+        self.config, self.store, self.stream, self.machine, self.world = config, store, stream, machine, world
+        device = machine.device or default_device()
+        self.learner = Learner(config, stream, device, world=world, micro_batch_tokens=machine.micro_batch_tokens)
+        self.clock = Clock(stream)
         self._initial = {name: tensor.clone() for name, tensor in self.learner.state().items()}
-        self._environment = f"{device_name(device)}|{torch.__version__}"
-        self._on_progress, self._checkpoint_seconds = on_progress, checkpoint_seconds
+        self._environment = f"{device_name(device)}{machine.pieces(world.size)}|{torch.__version__}"
+        self._on_progress = on_progress
         self._num_steps_done = 0
         self._num_steps_total = _num_steps(store, todo)
-        self._started = self._mark = self._saved = time.monotonic()
+        self._started = self._saved = time.monotonic()
         self._hashed = (0, hashlib.blake2b(digest_size=16))
 
     def train(self, plan: RungPlan) -> None:
@@ -115,10 +114,13 @@ class Sitting:
             if self.learner.step < plan.branch_step:
                 self._advance(trunk, plan.branch_step, None)
                 self._save(trunk)
-            record = {"points": trunk.curve.points, "seconds": trunk.seconds}
+            record = {"points": trunk.curve.points, "skipped": trunk.curve.skipped, "seconds": asdict(trunk.seconds)}
             branch = Position(plan.name, environments=list(trunk.environments), trunk=record)
         self._advance(branch, plan.last_step, plan)
-        self.store.finish(plan.name, self.learner.weights(), self._body(branch))
+        weights = self.learner.weights()
+        if self.world.is_first:
+            self.store.finish(plan.name, weights, self._body(branch))
+        self.world.wait()
 
     def _begin(self) -> Position:
         self.learner.load(self._initial, 0)
@@ -136,8 +138,7 @@ class Sitting:
                 "selection; a changed selection is another ladder and needs another directory"
             )
         self.learner.load(state, body["step"])
-        curve_so_far = Curve([(step, loss, norm) for step, loss, norm in body["points"]], [(loss, norm) for loss, norm in body["pending"]])
-        position = Position(path, curve_so_far, body["seconds"], body["environments"], body["trunk"])
+        position = Position(path, Curve.of(body), Seconds.of(body["seconds"]), body["environments"], body["trunk"])
         if position.environments[-1] != self._environment:
             LOG.warning("%s continues on %s what %s began; the last bits may differ", path, self._environment, position.environments[-1])
             position.environments.append(self._environment)
@@ -145,40 +146,54 @@ class Sitting:
 
     def _advance(self, position: Position, until: int, plan: RungPlan | None) -> None:
         """Train to a step, closing windows and keeping states on the way."""
-        self._mark = time.monotonic()
+        self.clock.start()
         while (step := self.learner.step) < until:
-            position.unread.append(self.learner.advance(learning_rate(self.config, step, plan)))
-            self._num_steps_done += 1
+            self._step(position, learning_rate(self.config, step, plan), plan)
             if (step + 1) % self.config.log_every_steps == 0 or (plan is not None and step + 1 == until):
                 self._close_window(position, plan)
-            if time.monotonic() - self._saved > self._checkpoint_seconds and step + 1 < until:
+            if step + 1 < until and self.world.agree(time.monotonic() - self._saved > self.machine.checkpoint_seconds):
                 self._read(position, plan)
                 self._save(position)
         self._read(position, plan)
+
+    def _step(self, position: Position, rate: float, plan: RungPlan | None) -> None:
+        try:
+            position.unread.append(self.learner.advance(rate))
+        except TrainingDiverged as error:
+            raise TrainingDiverged(replace(error.divergence, path=position.path)) from None
+        except DataLost:
+            self._read(position, plan)
+            self._save(position)
+            raise
+        self._num_steps_done += 1
 
     def _read(self, position: Position, plan: RungPlan | None) -> None:
         """Bring values from the device and stop at the first that is no number; the clock is read here, when work is done."""
         if position.unread:
             values = torch.stack(position.unread).tolist()
             first = self.learner.step - len(values)
-            for step, (loss, norm) in enumerate(values, first):
-                if not (math.isfinite(loss) and math.isfinite(norm)):
-                    raise TrainingDiverged(step, loss, norm, learning_rate(self.config, step, plan))
-            position.curve.pending += [(loss, norm) for loss, norm in values]
+            for step, (loss, norm, skipped) in enumerate(values, first):
+                if not (skipped or (math.isfinite(loss) and math.isfinite(norm))):
+                    rate = learning_rate(self.config, step, plan)
+                    raise TrainingDiverged(Divergence(path=position.path, step=step, loss=loss, gradient_norm=norm, learning_rate=rate))
+                position.curve.add(step, loss, norm, skipped=bool(skipped))
             position.unread = []
-        now = time.monotonic()
-        position.seconds, self._mark = position.seconds + now - self._mark, now
+        position.seconds += self.clock.lap()
 
     def _close_window(self, position: Position, plan: RungPlan | None) -> None:
         self._read(position, plan)
         _, loss, _ = position.curve.close_window(self.learner.step)
-        if self._on_progress is not None:
+        if self._on_progress is not None and self.world.is_first:
             done, total = (steps * self.config.batch_tokens for steps in (self._num_steps_done, self._num_steps_total))
             rate = done / max(1e-9, time.monotonic() - self._started)
             self._on_progress(Progress(done, total, position.path, self.learner.step, loss, rate))
 
     def _save(self, position: Position) -> None:
-        self.store.save(position.path, self.learner.step, self.learner.state(), self._body(position))
+        with self.clock.saving():
+            state = self.learner.state()
+            if self.world.is_first:
+                self.store.save(position.path, self.learner.step, state, self._body(position))
+            self.world.wait()
         self._saved = time.monotonic()
 
     def _body(self, position: Position) -> Body:
@@ -187,7 +202,8 @@ class Sitting:
             "step": self.learner.step,
             "points": position.curve.points,
             "pending": position.curve.pending,
-            "seconds": position.seconds,
+            "skipped": position.curve.skipped,
+            "seconds": asdict(position.seconds),
             "environments": position.environments,
             "tokens_digest": self._tokens_digest(self.learner.step),
             "trunk": position.trunk,
@@ -196,7 +212,9 @@ class Sitting:
     def _tokens_digest(self, step: int) -> str:
         """Digest of all tokens before a step, taken further from the last one asked for where that was earlier."""
         start, hasher = self._hashed if self._hashed[0] <= step else (0, hashlib.blake2b(digest_size=16))
-        hasher.update(self.stream.raw(start * self.config.batch_tokens, step * self.config.batch_tokens))
+        for first in range(start, step, DIGEST_STEPS):
+            last = min(step, first + DIGEST_STEPS)
+            hasher.update(self.stream.raw(first * self.config.batch_tokens, last * self.config.batch_tokens))
         self._hashed = (step, hasher)
         return hasher.hexdigest()
 
@@ -217,48 +235,3 @@ def _num_steps(store: CheckpointStore, todo: Sequence[RungPlan]) -> int:
 def device_name(device: str) -> str:
     """The device as people know it: cpu, or the name of the accelerator."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-
-
-def _result(config: TrainConfig, ladder_id: str, store: CheckpointStore, plans: Sequence[RungPlan]) -> TrunkResult:
-    """Collect the run's record from what its finished rungs say, and write the curve."""
-    bodies = [body for plan in plans if (body := store.finished(plan.name)) is not None]
-    assert len(bodies) == len(plans), "every rung was just trained"
-    longest = bodies[-1]
-    _write_curve(config, store, plans, bodies)
-    train_tokens = (plans[-1].branch_step + sum(plan.last_step - plan.branch_step for plan in plans)) * config.batch_tokens
-    seconds = max(body["trunk"]["seconds"] for body in bodies) + sum(body["seconds"] for body in bodies)
-    environments = [environment.split("|") for body in bodies for environment in body["environments"]]
-    return TrunkResult(
-        run_id=store.run_id,
-        ladder_id=ladder_id,
-        model=config.model.name,
-        num_params=config.model.num_params,
-        num_params_non_embedding=config.model.num_params_non_embedding,
-        seed=config.seed,
-        config=config.to_json(),
-        learning_rate=config.learning_rate,
-        batch_tokens=config.batch_tokens,
-        context_tokens=config.model.context_tokens,
-        num_threads=config.num_threads,
-        dtype=config.dtype,
-        device=", ".join(dict.fromkeys(device for device, _ in environments)),
-        torch_version=", ".join(dict.fromkeys(version for _, version in environments)),
-        num_tokens=longest["step"] * config.batch_tokens,
-        train_tokens=train_tokens,
-        train_flops=config.model.flops_per_token * train_tokens,
-        tokens_per_second=train_tokens / seconds,
-        seconds=seconds,
-        metrics_file=str(store.directory / "metrics.parquet"),
-        checkpoints=[
-            Checkpoint(index, plan.last_step, plan.num_tokens, str(store.directory / f"{plan.name}.safetensors"), body["weights_digest"])
-            for index, (plan, body) in enumerate(zip(plans, bodies, strict=True))
-        ],
-    )
-
-
-def _write_curve(config: TrainConfig, store: CheckpointStore, plans: Sequence[RungPlan], bodies: Sequence[Body]) -> None:
-    trunk = curve.rows(store.run_id, config, bodies[-1]["trunk"]["points"], None, None)
-    branches = [
-        curve.rows(store.run_id, config, body["points"], index, plan) for index, (plan, body) in enumerate(zip(plans, bodies, strict=True))
-    ]
-    curve.write([trunk, *branches], store.directory / "metrics.parquet")

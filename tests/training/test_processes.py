@@ -24,6 +24,7 @@ PRELUDE = """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     from lm.tokens.selection import TokenData
     from lm.training.config import from_json
+    from lm.training.machine import Machine
     from lm.training.trainer import train_trunk
     config, files, selection, rungs, out = from_json(sys.argv[1]), sys.argv[2].split(","), sys.argv[3], eval(sys.argv[4]), sys.argv[5]
     data = TokenData(files=tuple(files), selection=selection)
@@ -43,7 +44,7 @@ SLOW = """
     def step(progress):
         print(progress.path, progress.step, flush=True)
         time.sleep(0.02)
-    train_trunk(config, data, rungs, out, on_progress=step, checkpoint_seconds=0.05)
+    train_trunk(config, data, rungs, out, on_progress=step, machine=Machine(checkpoint_seconds=0.05))
 """
 
 

@@ -38,6 +38,22 @@ def test_cosine_has_no_trunk_and_ends_at_nothing() -> None:
     assert learning_rate(config, 99, rung) < 1e-5
 
 
+@pytest.mark.parametrize("schedule", ["wsd", "cosine", "linear"])
+def test_every_schedule_has_a_floor(schedule: str) -> None:
+    config = dataclasses.replace(CONFIG, schedule=schedule, min_rate=0.25)
+    (rung,) = plan_rungs(config, [6400])
+    rates = [learning_rate(config, step, rung) for step in range(rung.branch_step + 4 * (schedule != "wsd"), 101)]
+    assert rates == sorted(rates, reverse=True)
+    assert (rates[0], rates[-1]) == pytest.approx((0.01, 0.0025))
+
+
+def test_linear_is_a_straight_line() -> None:
+    config = dataclasses.replace(CONFIG, schedule="linear")
+    (rung,) = plan_rungs(config, [6400])
+    assert rung.branch_step == 0
+    assert [learning_rate(config, step, rung) for step in (4, 28, 52, 76, 100)] == pytest.approx([0.01, 0.0075, 0.005, 0.0025, 0.0])
+
+
 def test_a_configuration_survives_json() -> None:
     assert from_json(CONFIG.to_json()) == CONFIG
     assert from_json(CONFIG.to_json()).to_json() == CONFIG.to_json()
@@ -51,16 +67,35 @@ def test_every_field_and_the_ladder_are_in_the_name_of_a_run() -> None:
     assert run_id(from_json(CONFIG.to_json()), "ladder") in names
 
 
+def test_a_run_that_uses_nothing_new_keeps_its_name() -> None:
+    assert run_id(CONFIG, "ladder") == "42b52d9c026c838d1e9f799a4735d8f1"
+    new = {"unique_tokens": 640, "mix": (("b.org", 1), ("a.org", 3.0)), "min_rate": 0.1}
+    config = dataclasses.replace(CONFIG, **new)  # type: ignore[arg-type]
+    assert run_id(config, "ladder") != run_id(CONFIG, "ladder")
+    assert from_json(config.to_json()) == config
+    assert config.mix == (("a.org", 3.0), ("b.org", 1.0))
+    assert from_dict(dataclasses.asdict(CONFIG) | new | {"mix": {"a.org": 3, "b.org": 1}}) == config
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"batch_tokens": 50}, "multiple of context_tokens"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"decay_fraction": 0.0}, "decay_fraction"),
-        ({"schedule": "linear"}, "wsd or cosine"),
+        ({"schedule": "square"}, "wsd, cosine or linear"),
         ({"dtype": "float8"}, "float32 or bfloat16"),
         ({"log_every_steps": 0}, "at least 1"),
         ({"warmup_tokens": -1}, "warmup_tokens"),
+        ({"min_rate": 1.0}, "min_rate"),
+        ({"optimizer": "sgd"}, "adamw or muon"),
+        ({"momentum": 0.9}, "belongs to optimizer muon"),
+        ({"schedule": "cosine", "decay_fraction": 0.1}, "belongs to schedule wsd"),
+        ({"unique_tokens": 0}, "unique_tokens"),
+        ({"mix": (("a.org", 1), ("a.org", 2))}, "each source once"),
+        ({"mix": (("a.org", 0),)}, "above 0"),
+        ({"spike_deviations": 0.0}, "spike_deviations"),
+        ({"max_skipped": 3}, "needs spike_deviations"),
     ],
 )
 def test_bad_configurations_are_explained(change: dict[str, object], says: str) -> None:

@@ -17,6 +17,7 @@ from lm.tokens.loader import MissingTokensError, TokenStream
 from lm.tokens.selection import TokenData
 from lm.training.config import plan_rungs, run_id
 from lm.training.errors import ConfigError, RunMismatch, TrainingDiverged
+from lm.training.machine import Machine
 from lm.training.result import Progress, TrunkResult
 from lm.training.schedule import learning_rate
 from lm.training.trainer import train_trunk
@@ -121,7 +122,7 @@ def stop_at(path: str, step: int) -> object:
 
 @pytest.mark.parametrize(("path", "step"), [("trunk", 10), ("rung-2560", 35), ("trunk", 55), ("rung-5120", 75)])
 def test_an_interrupted_run_equals_an_unbroken_one(unbroken: TrunkResult, data: TokenData, tmp_path: Path, path: str, step: int) -> None:
-    options = {"ladder_id": "ladder", "checkpoint_seconds": 0.05}
+    options = {"ladder_id": "ladder", "machine": Machine(checkpoint_seconds=0.05)}
     with pytest.raises(KeyboardInterrupt):
         train_trunk(CONFIG, data, RUNGS, tmp_path, on_progress=stop_at(path, step), **options)
     assert same(unbroken, train_trunk(CONFIG, data, RUNGS, tmp_path, **options))
@@ -135,14 +136,15 @@ def damage(file: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json"])
+@pytest.mark.parametrize("name", ["tensors-*.safetensors", "state.json"])
 @pytest.mark.parametrize("harm", [damage, Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:100])])
 def test_a_damaged_state_is_passed_over(
     unbroken: TrunkResult, data: TokenData, tmp_path: Path, name: str, harm: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     train_trunk(CONFIG, data, RUNGS[:2], tmp_path, ladder_id="ladder")
     newest = sorted((tmp_path / "trunk").iterdir())[-1]
-    harm(newest / name)  # type: ignore[operator]
+    (file,) = newest.glob(name)
+    harm(file)  # type: ignore[operator]
     assert same(unbroken, train_trunk(CONFIG, data, RUNGS, tmp_path, ladder_id="ladder"))
     assert f"{newest} is damaged" in caplog.text
 

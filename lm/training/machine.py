@@ -1,0 +1,41 @@
+"""How a run is carried out: on which device, in which pieces, how often it is kept.
+
+None of it is part of `run_id`, for it decides where a run trains and how fast, and not what it learns: on another device, or with the
+batch cut into other pieces, sums are taken in another order and the last bits of the weights differ, no more. So a run may be begun
+on one machine and continued on another; what it trained on is kept with each state and said when it changes (`environment`).
+Restarted under the same `Machine`, a run on a CPU ends in the same bits.
+"""
+
+from dataclasses import dataclass
+
+from lm.tokens.loader import IN_MEMORY_TOKENS
+from lm.training.errors import ConfigError
+
+CHECKPOINT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Settings of the place of training. Raises: ConfigError."""
+
+    device: str | None = None
+    """cpu, cuda or cuda:1; the accelerator if there is one."""
+    micro_batch_tokens: int | None = None
+    """Tokens that go through the model at once, on each process; gradients of a batch add up over its pieces. None: all at once."""
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    """A state is kept this often, and wherever a branch begins. It decides no weights."""
+    in_memory_tokens: int = IN_MEMORY_TOKENS
+    """Up to so many tokens are held in memory; beyond, they are read as they are wanted. It decides no batch."""
+
+    def __post_init__(self) -> None:
+        if self.micro_batch_tokens is not None and self.micro_batch_tokens < 1:
+            raise ConfigError(f"micro_batch_tokens must be at least 1 or None, got {self.micro_batch_tokens}")
+
+    def pieces(self, num_processes: int) -> str:
+        """What of it decides the last bits, beside the device, in words; empty for the whole batch on one process."""
+        cut = "" if self.micro_batch_tokens is None else f" in pieces of {self.micro_batch_tokens} tokens"
+        shared = "" if num_processes == 1 else f" on {num_processes} processes"
+        return cut + shared
+
+
+HERE = Machine()
