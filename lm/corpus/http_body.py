@@ -8,11 +8,12 @@ cost: a body that merely looks encoded is taken at its word.
 
 import io
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastwarc.stream_io import BrotliReader, ZstdReader
+
+from lm.corpus.inflate import GZIP, RAW, ZLIB, InflateError, decompressor
 
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,1000})?\r?\n")
 _LOOKS_LIKE_TEXT = re.compile(rb"\s*(?:\xef\xbb\xbf)?<[!?a-zA-Z]")
@@ -65,12 +66,12 @@ def _join_chunks(body: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _inflate(body: bytes, max_bytes: int, wbits: int) -> bytes:
+def _inflate(body: bytes, max_bytes: int, wrapping: int) -> bytes:
     """Inflate up to one byte above the bound."""
-    decoder = zlib.decompressobj(wbits)
+    decoder = decompressor(wrapping)
     try:
-        data = decoder.decompress(body, max_bytes + 1)
-    except zlib.error as error:
+        data: bytes = decoder.decompress(body, max_bytes + 1)
+    except InflateError as error:
         raise BodyError("bad_content_encoding") from error
     if not decoder.eof and len(data) <= max_bytes:
         raise BodyError("bad_content_encoding")
@@ -78,7 +79,7 @@ def _inflate(body: bytes, max_bytes: int, wbits: int) -> bytes:
 
 
 def _gunzip(body: bytes, max_bytes: int) -> bytes:
-    return _inflate(body, max_bytes, 31) if body.startswith(b"\x1f\x8b") else body
+    return _inflate(body, max_bytes, GZIP) if body.startswith(b"\x1f\x8b") else body
 
 
 def _undeflate(body: bytes, max_bytes: int) -> bytes:
@@ -86,9 +87,9 @@ def _undeflate(body: bytes, max_bytes: int) -> bytes:
     if _LOOKS_LIKE_TEXT.match(body):
         return body
     try:
-        return _inflate(body, max_bytes, zlib.MAX_WBITS)
+        return _inflate(body, max_bytes, ZLIB)
     except BodyError:
-        return _inflate(body, max_bytes, -zlib.MAX_WBITS)
+        return _inflate(body, max_bytes, RAW)
 
 
 def _through(reader_type: Callable[[Any], Any]) -> Callable[[bytes, int], bytes]:

@@ -9,18 +9,18 @@ the file.
 """
 
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from fastwarc.stream_io import Lz4Reader, ZstdReader
 
+from lm.corpus.inflate import GZIP, MEMBER, MEMBER_HEAD_BYTES, InflateError, decompressor, may_open
+
 _CHUNK_BYTES = 1 << 16
 _OUT_BYTES = 1 << 18
 _SCAN_BYTES = 1 << 20
 _HEAD_BYTES = 512
-_MEMBER = b"\x1f\x8b\x08"
 _RECORD_START = b"WARC/"
 
 
@@ -137,7 +137,7 @@ class Stream:
 
 def _events(raw: BinaryIO, magic: bytes) -> tuple[bool, Events]:
     """Whether offsets are those of gzip members, and the bytes and breaks of the file."""
-    if magic.startswith(_MEMBER[:2]):
+    if magic.startswith(MEMBER[:2]):
         return True, _gzip_events(raw)
     if magic == b"\x04\x22\x4d\x18":
         return False, _framed_events(Lz4Reader(raw), "corrupt_lz4")
@@ -176,11 +176,11 @@ class _Raw:
     def offset(self) -> int:
         return self._end - len(self._left)
 
-    def take(self) -> bytes:
-        """Whatever is at hand, else the next piece; empty at the end of the file."""
-        if not self._left:
-            self._left = self._raw.read(_CHUNK_BYTES)
-            self._end += len(self._left)
+    def take(self, least: int = 1) -> bytes:
+        """Whatever is at hand if it has so many bytes, else the next piece too; fewer only at the end of the file."""
+        while len(self._left) < least and (data := self._raw.read(_CHUNK_BYTES)):
+            self._left += data
+            self._end += len(data)
         data, self._left = self._left, b""
         return data
 
@@ -225,14 +225,17 @@ def _gzip_events(raw: BinaryIO) -> Events:
 
 def _member(source: _Raw, start: int) -> Iterator[bytes | Damage]:
     """Decompressed pieces of one gzip member; a Damage, last, if it is broken."""
-    decoder = zlib.decompressobj(31)
+    decoder, is_opening = decompressor(GZIP), True
     while not decoder.eof:
-        data = source.take()
+        data = source.take(MEMBER_HEAD_BYTES if is_opening else 1)
         try:
-            piece = decoder.decompress(data, _OUT_BYTES)
-        except zlib.error:
+            piece = decoder.decompress(data, _OUT_BYTES) if not is_opening or may_open(data) else None
+        except InflateError:
+            piece = None
+        if piece is None:
             yield Damage("corrupt_gzip", start)
             return
+        is_opening = False
         source.give_back(decoder.unused_data or decoder.unconsumed_tail)
         if piece:
             yield piece
@@ -263,11 +266,11 @@ def _find_member(raw: BinaryIO, offset: int) -> int | None:
     while True:
         raw.seek(offset)
         window = raw.read(_SCAN_BYTES + _HEAD_BYTES)
-        at = window.find(_MEMBER)
+        at = window.find(MEMBER)
         while 0 <= at < _SCAN_BYTES:
             if _opens(window[at : at + _HEAD_BYTES]):
                 return offset + at
-            at = window.find(_MEMBER, at + 1)
+            at = window.find(MEMBER, at + 1)
         if len(window) <= _SCAN_BYTES:
             return None
         offset += _SCAN_BYTES
@@ -276,6 +279,6 @@ def _find_member(raw: BinaryIO, offset: int) -> int | None:
 def _opens(head: bytes) -> bool:
     """Whether these bytes start a gzip member that gives data."""
     try:
-        return len(head) > 18 and head[3] < 0x20 and bool(zlib.decompressobj(31).decompress(head, 64))
-    except zlib.error:
+        return len(head) > 18 and may_open(head) and bool(decompressor(GZIP).decompress(head, 64))
+    except InflateError:
         return False
