@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lm.training.config import TrainConfig
-from lm.training.errors import ConfigError
+from lm.training.muon import Muon
 
 State = dict[str, Tensor]
 """Tensors by name: weights, moments, whatever changes with a step."""
@@ -38,9 +38,11 @@ class Optimizer(Protocol):
 
 def make(parameters: Parameters, config: TrainConfig) -> Optimizer:
     """The optimizer of a configuration over the named parameters of a model."""
-    if config.optimizer != "adamw":
-        raise ConfigError(f"there is no optimizer {config.optimizer} yet; use adamw")
-    return AdamW(adamw_groups(parameters, config), config)
+    if config.optimizer == "adamw":
+        return AdamW(adamw_groups(parameters, config), config)
+    matrices = {name: parameter for name, parameter in parameters.items() if kind(name, parameter) == "matrices"}
+    rest = {name: parameter for name, parameter in parameters.items() if name not in matrices}
+    return Together([Muon(matrices, config), AdamW(adamw_groups(rest, config), config)])
 
 
 def kind(name: str, parameter: nn.Parameter) -> str:
@@ -97,3 +99,24 @@ class AdamW:
             moments = {key: torch.empty_like(parameter).copy_(state[f"{key}.{name}"]) for key in self.MOMENTS}
             at = parameter.device if parameter.is_cuda else "cpu"
             self._torch.state[parameter] = {"step": torch.tensor(float(num_updates), device=at), **moments}
+
+
+class Together:
+    """Several optimizers, each with parameters of its own."""
+
+    def __init__(self, members: Sequence[Optimizer]) -> None:
+        self._members = members
+
+    def step(self, learning_rate: float) -> None:
+        """Apply the gradients."""
+        for member in self._members:
+            member.step(learning_rate)
+
+    def state(self) -> State:
+        """What all of them remember."""
+        return {name: tensor for member in self._members for name, tensor in member.state().items()}
+
+    def load(self, state: State, num_updates: int) -> None:
+        """Go to a saved state."""
+        for member in self._members:
+            member.load(state, num_updates)
