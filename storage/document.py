@@ -41,7 +41,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "ladder": ("rungs",),
     "tune": ("tunings",),
     "runs": ("runs", "checkpoints"),
-    "metrics": ("metrics",),
+    "metrics": ("metrics", "item_metrics", "known_items"),
     "law": ("laws",),
     "forecast": ("forecasts",),
     "decisions": ("conclusions",),

@@ -127,12 +127,17 @@ HOST_LINES = table(
 
 EVALUATION_ITEMS = table(
     "evaluation_items",
-    "Items of the evaluation sets that documents are compared with.",
+    "Items of evaluation sets: what documents are compared with, and what models are scored on.",
     evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
     item=Column("VARCHAR", "Item of the set: its own id, or a digest of its text."),
     question=Column("VARCHAR", "What is asked, or the text to go on with; NULL if there is none."),
     answer=Column("VARCHAR", "What is to be answered; NULL if there is none."),
     context=Column("VARCHAR", "Text the question is about; NULL if there is none."),
+    kind=Column("VARCHAR", "minimal_pairs, multiple_choice or cloze; NULL if models are not scored on it."),
+    subset=Column("VARCHAR", "Group of items within the set, such as a phenomenon; NULL if there is none."),
+    prompt=Column("VARCHAR", "Text a model reads before a choice."),
+    choices=Column("VARCHAR[]", "What may follow the prompt, exactly as it is scored, white space before it included."),
+    label=Column("INTEGER", "Place of the right choice, from 0."),
 )
 
 CONTAMINATION_MATCHES = table(

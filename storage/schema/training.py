@@ -118,13 +118,45 @@ METRICS = table(
     rung=Column("INTEGER", "Rung, NULL for values along the trunk."),
     step=Column("BIGINT", "Optimizer steps so far."),
     num_tokens=Column("BIGINT", "Training tokens so far: the D of a scaling law."),
-    split=Column("VARCHAR", "train or validation."),
-    validation_id=Column("VARCHAR", "Validation set; NULL for train. Only equal ids are comparable."),
-    domain=Column("VARCHAR", "'all', or the host."),
-    name=Column("VARCHAR", "loss_nats_per_token, bits_per_byte, gradient_norm, learning_rate."),
+    split=Column("VARCHAR", "train, validation, task, or harness: an evaluation set scored by lm-evaluation-harness."),
+    validation_id=Column("VARCHAR", "Validation set, or digest of the evaluation set; NULL for train. Only equal ids are comparable."),
+    domain=Column(
+        "VARCHAR",
+        "'all', the host, language:CODE or source:NAME. Of tasks: the evaluation set, SET/SUBSET, SET~clean without the items that the "
+        "training data holds, SET~known those items alone, SET[:N] its first N items.",
+    ),
+    name=Column(
+        "VARCHAR",
+        "loss_nats_per_token, bits_per_byte, perplexity, gradient_norm, learning_rate; of tasks accuracy, accuracy_normalized, "
+        "answer_bits_per_byte, answer_nats, margin_nats, truncated; of the harness as it names them.",
+    ),
     value=Column("DOUBLE", "The value."),
-    stderr=Column("DOUBLE", "Standard error over documents; NULL where it has none."),
-    num_items=Column("BIGINT", "Documents behind the value; NULL where it has none."),
+    stderr=Column("DOUBLE", "Standard error over documents or items; NULL where it has none."),
+    num_items=Column("BIGINT", "Documents or items behind the value; NULL where it has none."),
+)
+
+ITEM_METRICS = table(
+    "item_metrics",
+    "Every measured value of a checkpoint per item, so that runs can be compared on the same items. A metric is the sum of value * weight "
+    "over the sum of weight.",
+    run_id=Column("VARCHAR", "Run."),
+    rung=Column("INTEGER", "Rung."),
+    split=Column("VARCHAR", "validation, task or harness."),
+    evaluation_set=Column("VARCHAR", "Evaluation set, SET[:N] for its first N items; of validation its id."),
+    subset=Column("VARCHAR", "Group of items within the set; NULL if there is none."),
+    item=Column("VARCHAR", "Item of the set; joins to evaluation_items and known_items. Of validation the document id."),
+    name=Column("VARCHAR", "Metric, as in metrics.name."),
+    value=Column("DOUBLE", "The value."),
+    weight=Column("DOUBLE", "Bytes for bits per byte, tokens for a loss per token, 1 elsewhere."),
+)
+
+KNOWN_ITEMS = table(
+    "known_items",
+    "Items of evaluation sets that the training data of a ladder holds, by the verdict over its documents up to the largest rung.",
+    ladder_id=Column("VARCHAR", "Ladder."),
+    evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
+    item=Column("VARCHAR", "Item of the set."),
+    num_documents=Column("BIGINT", "Training documents contaminated by it."),
 )
 
 LAWS = table(
