@@ -3,6 +3,7 @@
     <run>/trunk/step-000000820/       newest two states of the trunk: tensors-<digest>.safetensors, then state.json
     <run>/rung-131072/step-.../       the same for a branch, until its rung is finished
     <run>/rung-131072.safetensors     decayed weights, then rung-131072.json, which marks the rung as finished
+    <run>/diverged.json               why the run cannot go on, if it cannot
     <run>/lock or lease.json          held while a process trains the run
 
 A file appears whole or not at all (lm/training/places.py), and a state is there once its state.json is: that is written last and names
@@ -124,6 +125,24 @@ class CheckpointStore:
         """Keep a further file of the run, whole or not at all; `write` makes it at the path it is given. Returns its path or URL."""
         self._put(write, lambda _: name)
         return self.at(name)
+
+    def note(self, name: str, body: Body) -> None:
+        """Keep a small record of the run, <name>.json. Raises: CheckpointError."""
+        self._seal(f"{name}.json", body)
+
+    def noted(self, name: str) -> Body | None:
+        """A record that was kept; None if there is none, or, with a warning, if it is damaged."""
+        try:
+            return self._read(f"{name}.json")
+        except FileNotFoundError:
+            return None
+        except (Damaged, OSError) as error:
+            LOG.warning("%s is damaged (%s) and counts as absent", self.at(f"{name}.json"), error)
+            return None
+
+    def forget(self, name: str) -> None:
+        """Remove a record."""
+        self._place.remove(f"{name}.json")
 
     def at(self, name: str) -> str:
         """Path or URL of a file of the run."""
