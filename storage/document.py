@@ -40,7 +40,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "tokens": ("tokenizers", "tokens", "validation"),
     "ladder": ("rungs",),
     "tune": ("tunings",),
-    "runs": ("runs", "checkpoints"),
+    "runs": ("runs", "checkpoints", "run_speed"),
     "metrics": ("metrics", "item_metrics", "known_items"),
     "law": ("laws",),
     "forecast": ("forecasts",),

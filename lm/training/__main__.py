@@ -73,10 +73,7 @@ def _evaluate(found: Checkpoint, config: TrainConfig, data: TokenData, run_id: s
 
 def _show(progress: Progress) -> None:
     share = progress.num_tokens_done / progress.num_tokens_total
-    speed = f"{progress.tokens_per_second:,.0f} tokens/s"
-    print(
-        f"{share:6.1%}  {progress.path} step {progress.step}  loss {progress.loss_nats_per_token:.4f}  {speed}", file=sys.stderr, flush=True
-    )
+    print(f"{share:6.1%}  step {progress.step}  {progress.window}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

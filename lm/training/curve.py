@@ -61,6 +61,11 @@ class Curve:
         else:
             self.pending.append((loss, norm))
 
+    @property
+    def num_skipped_open(self) -> int:
+        """Steps of the open window whose update was skipped."""
+        return len(self.skipped) - bisect_left(self.skipped, self.points[-1][0] if self.points else 0)
+
     def close_window(self, step: int) -> Point:
         """End the window at a step."""
         num_steps = len(self.pending)
@@ -92,7 +97,5 @@ def rows(run_id: str, config: TrainConfig, body: Mapping[str, Any], rung: int | 
 
 
 def write(tables: Sequence[pa.Table], path: Path) -> None:
-    """One Parquet file, whole or not at all."""
-    beside = path.with_suffix(".part")
-    pq.write_table(pa.concat_tables(tables), beside)
-    beside.replace(path)
+    """One Parquet file."""
+    pq.write_table(pa.concat_tables(tables), path)

@@ -26,6 +26,8 @@ class Machine:
     """A state is kept this often, and wherever a branch begins. It decides no weights."""
     in_memory_tokens: int = IN_MEMORY_TOKENS
     """Up to so many tokens are held in memory; beyond, they are read as they are wanted. It decides no batch."""
+    writers: tuple[str, ...] = ()
+    """Who gets the windows of the run beside the lake: tensorboard, wandb (lm/training/writers.py)."""
 
     def __post_init__(self) -> None:
         if self.micro_batch_tokens is not None and self.micro_batch_tokens < 1:

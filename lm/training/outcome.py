@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lm.training import curve
+from lm.training import curve, meter
 from lm.training.checkpoint import Body, CheckpointStore
 from lm.training.clock import Seconds
 from lm.training.config import RungPlan, TrainConfig
@@ -14,9 +14,11 @@ def collect(config: TrainConfig, ladder_id: str, store: CheckpointStore, plans: 
     bodies = [body for plan in plans if (body := store.finished(plan.name)) is not None]
     assert len(bodies) == len(plans), "every rung was just trained"
     longest = bodies[-1]
-    _write_curve(config, store, plans, bodies)
+    metrics_file = _write_curve(config, store, plans, bodies)
+    _write_speed(config, store, bodies)
     train_tokens = (plans[-1].branch_step + sum(plan.last_step - plan.branch_step for plan in plans)) * config.batch_tokens
     seconds = max(_total(body["trunk"]) for body in bodies) + sum(_total(body) for body in bodies)
+    speed = meter.mean([longest["trunk"], *bodies])
     environments = [environment.split("|") for body in bodies for environment in body["environments"]]
     return TrunkResult(
         run_id=store.run_id,
@@ -38,18 +40,28 @@ def collect(config: TrainConfig, ladder_id: str, store: CheckpointStore, plans: 
         train_flops=config.model.flops_per_token * train_tokens,
         tokens_per_second=train_tokens / seconds,
         seconds=seconds,
-        metrics_file=str(store.directory / "metrics.parquet"),
+        mfu=speed.mfu if speed else None,
+        waiting_share=speed.waiting_share if speed else None,
+        memory_bytes=speed.memory_bytes if speed else None,
+        metrics_file=metrics_file,
+        speed_file=str(store.directory / "speed.parquet"),
         checkpoints=[
-            Checkpoint(index, plan.last_step, plan.num_tokens, str(store.directory / f"{plan.name}.safetensors"), body["weights_digest"])
+            Checkpoint(index, plan.last_step, plan.num_tokens, store.at(f"{plan.name}.safetensors"), body["weights_digest"])
             for index, (plan, body) in enumerate(zip(plans, bodies, strict=True))
         ],
     )
 
 
-def _write_curve(config: TrainConfig, store: CheckpointStore, plans: Sequence[RungPlan], bodies: Sequence[Body]) -> None:
+def _write_curve(config: TrainConfig, store: CheckpointStore, plans: Sequence[RungPlan], bodies: Sequence[Body]) -> str:
     trunk = curve.rows(store.run_id, config, bodies[-1]["trunk"], None, None)
     branches = [curve.rows(store.run_id, config, body, index, plan) for index, (plan, body) in enumerate(zip(plans, bodies, strict=True))]
-    curve.write([trunk, *branches], store.directory / "metrics.parquet")
+    return store.keep("metrics.parquet", lambda file: curve.write([trunk, *branches], file))
+
+
+def _write_speed(config: TrainConfig, store: CheckpointStore, bodies: Sequence[Body]) -> None:
+    trunk = meter.rows(store.run_id, config, bodies[-1]["trunk"], None)
+    branches = [meter.rows(store.run_id, config, body, index) for index, body in enumerate(bodies)]
+    curve.write([trunk, *branches], store.directory / "speed.parquet")
 
 
 def _total(body: Body) -> float:

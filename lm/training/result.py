@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lm.training.meter import Window
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -38,12 +40,16 @@ class TrunkResult:
     train_flops: float
     tokens_per_second: float
     seconds: float
+    mfu: float | None
+    waiting_share: float | None
+    memory_bytes: int | None
     metrics_file: str
+    speed_file: str
     checkpoints: list[Checkpoint]
 
     def run_row(self) -> dict[str, Any]:
         """The row of `runs`, without produced_by and lake_snapshot, which the lake's side knows."""
-        return {name: value for name, value in asdict(self).items() if name not in ("metrics_file", "checkpoints")}
+        return {name: value for name, value in asdict(self).items() if name not in ("metrics_file", "speed_file", "checkpoints")}
 
     def checkpoint_rows(self) -> list[dict[str, Any]]:
         """The rows of `checkpoints`, without produced_by; `file` is the path as trained."""
@@ -60,3 +66,5 @@ class Progress:
     step: int
     loss_nats_per_token: float
     tokens_per_second: float
+    """Over this call, steps of every path; that of the window alone is in `window`."""
+    window: Window

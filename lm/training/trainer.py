@@ -8,10 +8,12 @@ same number of threads. A rung smaller than those already trained starts over, f
 """
 
 import hashlib
+import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -27,11 +29,14 @@ from lm.training.curve import Curve
 from lm.training.errors import DataLost, Divergence, RunMismatch, TrainingDiverged
 from lm.training.learner import Learner, default_device, reproducible
 from lm.training.machine import HERE, Machine
+from lm.training.meter import Kept, Meter, Window, kept
 from lm.training.outcome import collect
+from lm.training.peak import matmul_peak
 from lm.training.result import Progress, TrunkResult
 from lm.training.schedule import learning_rate
 from lm.training.streams import open_stream
 from lm.training.world import ALONE, World
+from lm.training.writers import RunInfo, Writer, open_writers
 
 LOG = logging.getLogger(__name__)
 DIGEST_STEPS = 1024
@@ -50,20 +55,21 @@ def train_trunk(
     machine: Machine = HERE,
     world: World = ALONE,
 ) -> TrunkResult:
-    """Train until every rung has its decayed weights in `out_dir`; what is there already is kept.
+    """Train until every rung has its decayed weights in `out_dir`, a directory or an s3:// URL; what is there already is kept.
 
     Raises: the errors of lm/training/errors.py, MissingTokensError, FileNotFoundError.
     """
     plans = plan_rungs(config, list(rungs_tokens))
-    store = CheckpointStore(Path(out_dir), run_id(config, ladder_id))
+    store = CheckpointStore(out_dir, run_id(config, ladder_id))
     with store.locked():
         todo = [plan for plan in plans if store.finished(plan.name) is None]
         if todo:
             with reproducible(config.num_threads):
                 stream = open_stream(config, data, plans[-1].num_tokens, in_memory_tokens=machine.in_memory_tokens)
                 sitting = Sitting(config, store, stream, on_progress, machine, world, todo)
-                for plan in todo:
-                    sitting.train(plan)
+                with sitting.writing():
+                    for plan in todo:
+                        sitting.train(plan)
         return collect(config, ladder_id, store, plans)
 
 
@@ -74,6 +80,10 @@ class Position:
     path: str
     curve: Curve = field(default_factory=Curve)
     seconds: Seconds = field(default_factory=Seconds)
+    window: Seconds = field(default_factory=Seconds)
+    """Of the open window."""
+    speeds: list[Kept] = field(default_factory=list)
+    """Of the windows before it."""
     environments: list[str] = field(default_factory=list)
     trunk: Body = field(default_factory=dict)
     """For a branch: points and seconds of the trunk behind it."""
@@ -96,15 +106,27 @@ class Sitting:
     ) -> None:
         self.config, self.store, self.stream, self.machine, self.world = config, store, stream, machine, world
         device = machine.device or default_device()
+        self.meter = Meter(config, device, matmul_peak(device, config.dtype, config.num_threads) * world.size)
         self.learner = Learner(config, stream, device, world=world, micro_batch_tokens=machine.micro_batch_tokens)
         self.clock = Clock(stream)
         self._initial = {name: tensor.clone() for name, tensor in self.learner.state().items()}
         self._environment = f"{device_name(device)}{machine.pieces(world.size)}|{torch.__version__}"
         self._on_progress = on_progress
+        info = RunInfo(store.run_id, f"{config.model.name} seed {config.seed}", json.loads(config.to_json()), store.directory)
+        self._writers: list[Writer] = open_writers(machine.writers, info) if world.is_first else []
         self._num_steps_done = 0
         self._num_steps_total = _num_steps(store, todo)
         self._started = self._saved = time.monotonic()
         self._hashed = (0, hashlib.blake2b(digest_size=16))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Close the writers when the sitting ends, however it does."""
+        try:
+            yield
+        finally:
+            for writer in self._writers:
+                writer.close()
 
     def train(self, plan: RungPlan) -> None:
         """Bring one rung to its decayed weights."""
@@ -114,7 +136,8 @@ class Sitting:
             if self.learner.step < plan.branch_step:
                 self._advance(trunk, plan.branch_step, None)
                 self._save(trunk)
-            record = {"points": trunk.curve.points, "skipped": trunk.curve.skipped, "seconds": asdict(trunk.seconds)}
+            curve, seconds = trunk.curve, asdict(trunk.seconds)
+            record = {"points": curve.points, "skipped": curve.skipped, "seconds": seconds, "speeds": trunk.speeds}
             branch = Position(plan.name, environments=list(trunk.environments), trunk=record)
         self._advance(branch, plan.last_step, plan)
         weights = self.learner.weights()
@@ -134,11 +157,12 @@ class Sitting:
         state, body = found
         if body["tokens_digest"] != self._tokens_digest(body["step"]):
             raise RunMismatch(
-                f"{self.store.directory} was trained on other tokens than the first {body['step'] * self.config.batch_tokens} of this "
+                f"{self.store.url} was trained on other tokens than the first {body['step'] * self.config.batch_tokens} of this "
                 "selection; a changed selection is another ladder and needs another directory"
             )
         self.learner.load(state, body["step"])
-        position = Position(path, Curve.of(body), Seconds.of(body["seconds"]), body["environments"], body["trunk"])
+        spent, window = Seconds.of(body["seconds"]), Seconds.of(body.get("window", 0.0))
+        position = Position(path, Curve.of(body), spent, window, body.get("speeds", []), body["environments"], body["trunk"])
         if position.environments[-1] != self._environment:
             LOG.warning("%s continues on %s what %s began; the last bits may differ", path, self._environment, position.environments[-1])
             position.environments.append(self._environment)
@@ -178,15 +202,28 @@ class Sitting:
                     raise TrainingDiverged(Divergence(path=position.path, step=step, loss=loss, gradient_norm=norm, learning_rate=rate))
                 position.curve.add(step, loss, norm, skipped=bool(skipped))
             position.unread = []
-        position.seconds += self.clock.lap()
+        lap = self.clock.lap()
+        position.seconds += lap
+        position.window += lap
 
     def _close_window(self, position: Position, plan: RungPlan | None) -> None:
         self._read(position, plan)
-        _, loss, _ = position.curve.close_window(self.learner.step)
+        num_skipped = position.curve.num_skipped_open
+        speed = self.meter.speed(len(position.curve.pending) + num_skipped, position.window)
+        step, loss, norm = position.curve.close_window(self.learner.step)
+        position.speeds.append(kept(step, speed))
+        position.window = Seconds()
+        rate, num_tokens = learning_rate(self.config, step - 1, plan), step * self.config.batch_tokens
+        self._tell(Window(position.path, step, num_tokens, loss, norm, rate, num_skipped, speed))
+
+    def _tell(self, window: Window) -> None:
+        """Pass a window on to those who watch."""
+        for writer in self._writers:
+            writer.write(window)
         if self._on_progress is not None and self.world.is_first:
             done, total = (steps * self.config.batch_tokens for steps in (self._num_steps_done, self._num_steps_total))
             rate = done / max(1e-9, time.monotonic() - self._started)
-            self._on_progress(Progress(done, total, position.path, self.learner.step, loss, rate))
+            self._on_progress(Progress(done, total, window.path, window.step, window.loss_nats_per_token, rate, window))
 
     def _save(self, position: Position) -> None:
         with self.clock.saving():
@@ -204,6 +241,8 @@ class Sitting:
             "pending": position.curve.pending,
             "skipped": position.curve.skipped,
             "seconds": asdict(position.seconds),
+            "window": asdict(position.window),
+            "speeds": position.speeds,
             "environments": position.environments,
             "tokens_digest": self._tokens_digest(self.learner.step),
             "trunk": position.trunk,

@@ -73,6 +73,9 @@ RUNS = table(
     ),
     tokens_per_second=Column("DOUBLE", "Training tokens per second.", volatile=True),
     seconds=Column("DOUBLE", "Seconds of training.", volatile=True),
+    mfu=Column("DOUBLE", "Training FLOPs per second over the measured peak of matrix products; NULL if not measured.", volatile=True),
+    waiting_share=Column("DOUBLE", "Share of seconds that went into waiting for data.", volatile=True),
+    memory_bytes=Column("BIGINT", "Most memory: resident in the process on a CPU, allocated on an accelerator.", volatile=True),
     lake_snapshot=Column("BIGINT", "Snapshot of the lake whose data it read.", volatile=True),
 )
 
@@ -157,6 +160,25 @@ KNOWN_ITEMS = table(
     evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
     item=Column("VARCHAR", "Item of the set."),
     num_documents=Column("BIGINT", "Training documents contaminated by it."),
+)
+
+RUN_SPEED = table(
+    "run_speed",
+    "How fast a run went: a row per window of steps, as metrics has them with split train. What a machine did, not what was learned.",
+    run_id=Column("VARCHAR", "Run."),
+    rung=Column("INTEGER", "Rung, NULL along the trunk."),
+    step=Column("BIGINT", "Optimizer steps so far: where the window ends."),
+    num_tokens=Column("BIGINT", "Training tokens so far."),
+    seconds=Column("DOUBLE", "Seconds of the window, those of a killed attempt since its last kept state aside.", volatile=True),
+    tokens_per_second=Column("DOUBLE", "Training tokens per second.", volatile=True),
+    mfu=Column(
+        "DOUBLE",
+        "Model FLOPs utilization: FLOPs as in runs.train_flops per second, over the measured peak of matrix products of all devices.",
+        volatile=True,
+    ),
+    waiting_share=Column("DOUBLE", "Share of the seconds in which the first process waited for data.", volatile=True),
+    saving_share=Column("DOUBLE", "Share of the seconds in which states were kept.", volatile=True),
+    memory_bytes=Column("BIGINT", "Most memory so far: resident in the process on a CPU, allocated on an accelerator.", volatile=True),
 )
 
 LAWS = table(
