@@ -15,7 +15,7 @@ def collect(config: TrainConfig, ladder_id: str, store: CheckpointStore, plans: 
     assert len(bodies) == len(plans), "every rung was just trained"
     longest = bodies[-1]
     metrics_file = _write_curve(config, store, plans, bodies)
-    _write_speed(config, store, bodies)
+    speed_file = _write_speed(config, store, bodies)
     train_tokens = (plans[-1].branch_step + sum(plan.last_step - plan.branch_step for plan in plans)) * config.batch_tokens
     seconds = max(_total(body["trunk"]) for body in bodies) + sum(_total(body) for body in bodies)
     speed = meter.mean([longest["trunk"], *bodies])
@@ -44,7 +44,7 @@ def collect(config: TrainConfig, ladder_id: str, store: CheckpointStore, plans: 
         waiting_share=speed.waiting_share if speed else None,
         memory_bytes=speed.memory_bytes if speed else None,
         metrics_file=metrics_file,
-        speed_file=str(store.directory / "speed.parquet"),
+        speed_file=speed_file,
         checkpoints=[
             Checkpoint(index, plan.last_step, plan.num_tokens, store.at(f"{plan.name}.safetensors"), body["weights_digest"])
             for index, (plan, body) in enumerate(zip(plans, bodies, strict=True))
@@ -58,10 +58,10 @@ def _write_curve(config: TrainConfig, store: CheckpointStore, plans: Sequence[Ru
     return store.keep("metrics.parquet", lambda file: curve.write([trunk, *branches], file))
 
 
-def _write_speed(config: TrainConfig, store: CheckpointStore, bodies: Sequence[Body]) -> None:
+def _write_speed(config: TrainConfig, store: CheckpointStore, bodies: Sequence[Body]) -> str:
     trunk = meter.rows(store.run_id, config, bodies[-1]["trunk"], None)
     branches = [meter.rows(store.run_id, config, body, index) for index, body in enumerate(bodies)]
-    curve.write([trunk, *branches], store.directory / "speed.parquet")
+    return store.keep("speed.parquet", lambda file: curve.write([trunk, *branches], file))
 
 
 def _total(body: Body) -> float:

@@ -36,7 +36,7 @@ from lm.training.result import Progress, TrunkResult
 from lm.training.schedule import learning_rate
 from lm.training.streams import open_stream
 from lm.training.world import ALONE, World
-from lm.training.writers import RunInfo, Writer, open_writers
+from lm.training.writers import RunInfo, Writer, open_writers, writers_dir
 
 LOG = logging.getLogger(__name__)
 DIGEST_STEPS = 1024
@@ -112,7 +112,7 @@ class Sitting:
         self._initial = {name: tensor.clone() for name, tensor in self.learner.state().items()}
         self._environment = f"{device_name(device)}{machine.pieces(world.size)}|{torch.__version__}"
         self._on_progress = on_progress
-        info = RunInfo(store.run_id, f"{config.model.name} seed {config.seed}", json.loads(config.to_json()), store.directory)
+        info = RunInfo(store.run_id, f"{config.model.name} seed {config.seed}", json.loads(config.to_json()), writers_dir(store.url))
         self._writers: list[Writer] = open_writers(machine.writers, info) if world.is_first else []
         self._num_steps_done = 0
         self._num_steps_total = _num_steps(store, todo)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from lm.training.errors import ConfigError
 from lm.training.meter import Window
+from lm.training.peak import default_cache_dir
 
 PROJECT = "dataladder"
 
@@ -44,12 +45,19 @@ class RunInfo:
     """For people."""
     config: Mapping[str, Any]
     directory: Path
-    """The run's own; writers use a folder of it."""
+    """On this machine; each writer uses a folder of it."""
 
 
 def open_writers(names: Sequence[str], info: RunInfo) -> list[Writer]:
     """The writers of these names: tensorboard, wandb. Raises: ConfigError for another name or a package that is not installed."""
     return [_WRITERS[name](info) for name in checked(names)]
+
+
+def writers_dir(run_url: str) -> Path:
+    """Where writers put their files: the run's directory, or for a run on an object store a folder of this machine's cache."""
+    if "://" not in run_url:
+        return Path(run_url)
+    return default_cache_dir().parent / "writers" / run_url.rstrip("/").rpartition("/")[2]
 
 
 def checked(names: Sequence[str]) -> list[str]:

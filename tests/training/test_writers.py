@@ -34,6 +34,12 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch: pytest.M
         writers.checked(["tensorboard"])
 
 
+def test_a_run_on_an_object_store_has_its_writers_files_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert writers.writers_dir("s3://bucket/lake/runs/abc") == tmp_path / "dataladder" / "writers" / "abc"
+    assert writers.writers_dir("/lake/runs/abc") == Path("/lake/runs/abc")
+
+
 def test_nothing_is_loaded_before_a_run_asks() -> None:
     code = "import sys, lm.training.writers; assert not {'tensorboard', 'wandb'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
