@@ -18,6 +18,7 @@ from flows.progress import Progress
 from flows.settings import DocumentsSettings, StageSettings
 from lm.corpus import documents
 from lm.corpus.extraction.forest import model_digest
+from lm.corpus.language import language_model_digest
 from lm.corpus.records import ExtractionOptions, SourceFile
 from storage.lake import Lake
 from storage.ledger import Output, Work
@@ -38,7 +39,11 @@ class Shard(StageSettings):
 def plan(lake: Lake, settings: DocumentsSettings) -> Plan[Shard]:
     """One unit per crawled file."""
     rows = lake.rows("SELECT DISTINCT crawl, kind, file, num_bytes, file_digest FROM crawl_files ORDER BY crawl, file")
-    code = {**code_of("lm.corpus.documents"), "model:lm.corpus.extraction": model_digest()}
+    code = {
+        **code_of("lm.corpus.documents"),
+        "model:lm.corpus.extraction": model_digest(),
+        "model:lm.corpus.language": language_model_digest(),
+    }
     shards = [Shard(crawl=c, kind=k, file=f, num_bytes=n, file_digest=d) for c, k, f, n, d in rows]
     return Plan("documents", [_planned(shard, settings, code) for shard in shards], owns=every_slot)
 
