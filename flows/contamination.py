@@ -7,7 +7,7 @@ matches, made anew when any of them changes, because what is frequent depends on
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,7 +32,8 @@ from flows.common import (
 from flows.progress import Progress
 from flows.settings import ContaminationSettings
 from lm.corpus.contamination import index, planting, scanning, verdict
-from lm.corpus.contamination.items import Fields, read_items
+from lm.corpus.contamination.items import Fields, content, files_of, read_items
+from lm.evaluation.formats import AS_IT_IS, Spec
 from storage import ledger
 from storage.digest import digest
 from storage.lake import Lake
@@ -72,16 +73,16 @@ class Scan:
     documents_key: str
 
 
-def add_set(lake: Lake, name: str, file: str, fields: Fields) -> StageResult:
+def add_set(lake: Lake, name: str, file: str, fields: Fields, spec: Spec = AS_IT_IS) -> StageResult:
     """Register an evaluation set, or replace the one of that name. Raises: ItemsError if the file cannot be used."""
-    path = Path(file)
-    parameters = {part: getattr(fields, part) for part in ("question", "answer", "context", "id", "rows")}
-    content = digest(path.read_text(encoding="utf-8-sig")) if path.is_file() else ""
+    files = [*files_of(name, file), *([Path(fields.labels_file)] if fields.labels_file else [])]
+    parameters = {key: value for key, value in {**asdict(fields), **asdict(spec)}.items() if key != "labels_file"}
+    inputs = {path.name: digest(content(path)) for path in files}
     code = code_of("lm.corpus.contamination.items")
-    work = Work(stage="evaluation_sets", slot=name, parameters=parameters, code=code, inputs={path.name: content})
+    work = Work(stage="evaluation_sets", slot=name, parameters=parameters, code=code, inputs=inputs)
 
     def produce(_todo: Sequence[Planned[None]]) -> list[Output]:
-        return [Output(work=work, tables={"evaluation_items": read_items(name, path, fields)})]
+        return [Output(work=work, tables={"evaluation_items": read_items(name, file, fields, spec)})]
 
     return settle(lake, Plan("evaluation_sets", [Planned(work, None)]), produce)
 

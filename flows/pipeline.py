@@ -40,4 +40,5 @@ def _train_and_fit(settings: PipelineSettings, ladder_id: str, max_rung: int) ->
     """Train and measure up to a rung, then fit; a forecast of the next rung is registered, one for this rung is scored."""
     sweep = SweepSettings(**{**settings.sweep.model_dump(), "ladder_id": ladder_id, "max_rung": max_rung})
     law = LawSettings(**{**settings.law.model_dump(), "ladder_id": ladder_id, "max_rung": max_rung})
-    return [sweep_flow(sweep), evaluate_flow(EvaluateSettings(ladder_id=ladder_id, num_parallel=sweep.num_parallel)), law_flow(law)]
+    evaluate = EvaluateSettings(ladder_id=ladder_id, num_parallel=sweep.num_parallel)
+    return [sweep_flow(sweep), *evaluate_flow(evaluate), law_flow(law)]

@@ -182,8 +182,26 @@ class EvaluateSettings(StageSettings):
 
     ladder_id: str | None = None
     """Ladder whose checkpoints are measured; the newest if not said."""
+    runs: list[str] = []
+    """Runs to measure, each by its id, the beginning of it, or a size such as d2w64; all if empty."""
+    rung: int | None = None
+    """Rung whose checkpoints are measured; all if not said."""
+    sets: list[str] = []
+    """Evaluation sets to score by likelihood; all that are registered and can be scored if empty."""
+    tasks: bool = True
+    """Score evaluation sets; without it only validation is measured."""
+    max_items: int | None = Field(None, ge=1)
+    """Score so many items of each set, drawn by a hash, for a quick look; stored apart as SET[:N]."""
+    dtype: str = Field("float32", pattern="^(float32|bfloat16)$")
+    """Type in which tasks are scored; bfloat16 is for a GPU and costs the last digits. Validation is always float32."""
+    device: str | None = None
+    """Device such as cpu or cuda; a GPU if there is one, if not said."""
+    harness: bool = False
+    """Score with lm-evaluation-harness instead (an extra of its own), the same sets or --harness-tasks."""
+    harness_tasks: list[str] = []
+    """Files of harness tasks, YAML or JSON, whose data are local files."""
     num_parallel: int = Field(2, ge=1)
-    """Checkpoints measured side by side, one thread each."""
+    """Runs measured side by side, one thread each."""
 
 
 class LawSettings(StageSettings):

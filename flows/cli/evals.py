@@ -1,4 +1,4 @@
-"""`ladder evals`: the evaluation sets that documents are compared with."""
+"""`ladder evals`: evaluation sets, which documents are compared with and models are scored on."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ import typer
 
 from flows.cli.running import friendly_errors
 
+KINDS = "SELECT kind, count(*) FROM evaluation_items WHERE evaluation_set = ? GROUP BY ALL ORDER BY ALL"
 Part = Annotated[
     str | None, typer.Option(help="Field it stands in, a path such as answers.text if nested; the field of that name if not said.")
 ]
@@ -13,7 +14,7 @@ Part = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
-    group = typer.Typer(name="evals", help="Evaluation sets that documents are compared with.", no_args_is_help=True)
+    group = typer.Typer(name="evals", help="Evaluation sets: looked for in texts, and scored.", no_args_is_help=True)
     group.command(name="add")(friendly_errors(add))
     group.command(name="list")(friendly_errors(list_sets))
     group.command(name="remove")(friendly_errors(remove))
@@ -22,20 +23,39 @@ def register(app: typer.Typer) -> None:
 
 def add(
     name: Annotated[str, typer.Argument(help="Name of the evaluation set; an earlier one of that name is replaced.")],
-    file: Annotated[str, typer.Argument(help="JSON lines, JSON, CSV or TSV.")],
+    file: Annotated[str, typer.Argument(help="JSON lines, JSON, CSV or TSV, .gz or not; a folder or glob of such files, a subset each.")],
     question: Part = None,
     answer: Part = None,
     context: Part = None,
     id: Annotated[str | None, typer.Option(help="Field that names the item; a digest of its text if there is none.")] = None,
     rows: Annotated[str | None, typer.Option(help="Path of the lists to walk down in nested JSON, such as data.paragraphs.qas.")] = None,
+    distinct: Annotated[bool, typer.Option("--distinct", help="Items that stand in the file several times count once.")] = False,
+    labels_file: Annotated[str | None, typer.Option(help="File with the label of each row in a line, as PIQA has it.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="minimal_pairs, multiple_choice, cloze, a published format such as lambada, or none; by the fields if not said."),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Template of the prompt over fields, such as 'Question: {question}\\nAnswer:'.")
+    ] = None,
+    choices: Annotated[str | None, typer.Option(help="Field with a list of choices, or several fields such as A,B,C,D.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Field of the right choice: number from 0, text or letter. Of a cloze: what follows.")
+    ] = None,
+    subset: Annotated[str | None, typer.Option(help="Field that groups items, such as a phenomenon.")] = None,
+    delimiter: Annotated[str, typer.Option(help="What stands between prompt and choice; empty for Chinese.")] = " ",
 ) -> None:
-    """Register an evaluation set; `ladder contamination` then looks for it in all texts."""
+    """Register an evaluation set: `ladder contamination` looks for it in all texts, `ladder evaluate` scores models on it."""
     from flows.common import open_lake
     from flows.contamination import add_set
     from lm.corpus.contamination.items import Fields
+    from lm.evaluation.formats import Spec
 
+    fields = Fields(question, answer, context, id, rows, labels_file, distinct)
     with open_lake() as lake:
-        print(add_set(lake, name, file, Fields(question=question, answer=answer, context=context, id=id, rows=rows)))
+        print(add_set(lake, name, file, fields, Spec(task, prompt, choices, label, subset, delimiter)))
+        for kind, number in lake.rows(KINDS, [name]):
+            print(f"{number:,} items {'are not scored: they have no choices and label' if kind is None else f'are scored as {kind}'}")
 
 
 def list_sets() -> None:

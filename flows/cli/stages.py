@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows import settings as all_settings
-from flows.cli import forms, law, recipe
+from flows.cli import evaluation, forms, law, recipe
 from flows.cli.running import friendly_errors, prefect_server
 
 if TYPE_CHECKING:
@@ -40,13 +40,20 @@ STAGES = [
     Stage("rungs", "ladder", all_settings.LadderSettings, "Lay out nested amounts of training data."),
     Stage("train", "train", all_settings.TrainSettings, "Train one model with one seed up to a rung."),
     Stage("sweep", "sweep", all_settings.SweepSettings, "Train sizes x seeds up to a rung."),
-    Stage("evaluate", "evaluate", all_settings.EvaluateSettings, "Measure checkpoints on the validation set."),
+    Stage("evaluate", "evaluate", all_settings.EvaluateSettings, "Measure checkpoints on the validation set and on evaluation sets."),
     Stage("law", "law", all_settings.LawSettings, "Fit scaling laws, register forecasts and score earlier ones."),
     Stage("report", "report", all_settings.ReportSettings, "Write the report: one HTML file."),
     Stage("refresh", "refresh", all_settings.RefreshSettings, "Nightly: bring what is new and process only that."),
     Stage("pipeline", "pipeline", all_settings.PipelineSettings, "All stages, from a source to a report.", "crawl_source"),
 ]
 
+PLANS = (
+    *("plan_tokenizer", "plan_validation", "plan", "plan_pairs", "plan_keys", "plan_verdict", "plan_scores"),
+    *("plan_tasks", "plan_task_metrics"),
+)
+"""Functions of a stage's module that plan, in the order in which they run."""
+OPTIONAL = ("scores", "tasks", "task_metrics")
+"""Plans that may be empty: nobody need ask for them."""
 WHY = inspect.Parameter(
     "why",
     inspect.Parameter.KEYWORD_ONLY,
@@ -64,6 +71,8 @@ def register(app: typer.Typer) -> None:
             recipe.register(app, _command(stage), stage.help)
         else:
             app.command(name=stage.command, help=stage.help, rich_help_panel="Stages")(_command(stage))
+        if stage.command == "evaluate":
+            evaluation.register(app, _command(stage))
 
 
 def _command(stage: Stage) -> Any:
@@ -93,9 +102,8 @@ def _run(stage: Stage, settings: all_settings.StageSettings, why: bool) -> None:
 def _plans(stage: Stage, lake: "Lake", settings: Any) -> "list[Plan[Any]]":
     """What the stage would do, for stages that know before they start; the last plan of tokens and signals needs those before it."""
     module = import_module(f"flows.{stage.module}")
-    names = ("plan_tokenizer", "plan_validation", "plan", "plan_pairs", "plan_keys", "plan_verdict", "plan_scores")
-    plans = [getattr(module, name)(lake, settings) for name in names if hasattr(module, name)]
-    return [plan for plan in plans if plan.stage != "scores" or plan.units or plan.stale(lake)]  # nobody need ask for scores
+    plans = [getattr(module, name)(lake, settings) for name in PLANS if hasattr(module, name)]
+    return [plan for plan in plans if plan.stage not in OPTIONAL or plan.units or plan.stale(lake)]
 
 
 def _say_why(lake: "Lake", stage: Stage, plans: "list[Plan[Any]]") -> None:

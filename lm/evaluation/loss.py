@@ -1,4 +1,4 @@
-"""Loss and bits per byte of decayed weights on validation, whole and by host.
+"""Loss, perplexity and bits per byte of decayed weights on validation: whole, by host, and by what else is known of a document.
 
 Every validation document is read on its own: it begins after an end-of-document token, as in training, and nothing of another
 document is seen. So does every part of a document that is stored in parts; the losses of its parts are added. What is longer than
@@ -8,19 +8,24 @@ law is that all runs are read alike, so a value compares only within one context
 
 `loss_nats_per_token` is the mean over all tokens, closing end-of-document tokens included. `bits_per_byte` is the nats of all tokens
 but those over ln 2 and the bytes of the text, and compares across vocabularies. Both are ratios of sums, so a long document counts
-more; the standard error is that of a ratio over documents: sqrt(n / (n - 1) sum (a_i - R b_i)^2) / sum b_i.
+more; the standard error is that of a ratio over documents (`lm/evaluation/estimates.py`). `perplexity` is exp of the loss per token.
+Domains are 'all', a host, or KIND:VALUE for other labels of documents, such as language:zh and source:NAME.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from safetensors.torch import load_file
 
+from lm.evaluation.aggregate import PERPLEXITY_OF, as_record
+from lm.evaluation.estimates import Floats, exponential, ratio
+from lm.evaluation.records import ITEMS_SCHEMA, VALIDATION
 from lm.models.build import Model, build
 from lm.models.config import ModelConfig
 from lm.models.transformer import token_losses
@@ -32,8 +37,9 @@ from lm.training.learner import default_device, reproducible
 
 MAX_HOSTS = 20
 OTHER = "other"
+UNKNOWN = "und"
+"""A label that the lake does not have for a document."""
 BATCH_TOKENS = 8192
-Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +67,35 @@ def evaluate(
     num_threads: int | None = None,
     device: str | None = None,
 ) -> pa.Table:
-    """Rows of the table `metrics` for one checkpoint: both values for domain 'all' and for each host.
+    """Rows of the table `metrics` for one checkpoint: every value for domain 'all' and for each host.
 
     The MAX_HOSTS hosts with most bytes are reported by name, the rest together as 'other'. `rung`, `step` and `num_tokens` are the
     checkpoint's; `num_threads` is the run's unless given.
     Raises: FileNotFoundError if the weights are not there, MissingTokensError if the validation documents are not.
     """
+    place = {"run_id": run_id, "rung": rung, "step": step, "num_tokens": num_tokens, "validation_id": validation_id}
+    return metrics_and_items(weights_file, config, data, place, num_threads=num_threads, device=device)[0]
+
+
+def metrics_and_items(
+    weights_file: str,
+    config: TrainConfig,
+    data: TokenData,
+    place: Mapping[str, Any],
+    *,
+    labels: pa.Table | None = None,
+    num_threads: int | None = None,
+    device: str | None = None,
+) -> tuple[pa.Table, pa.Table]:
+    """Rows of the tables `metrics` and `item_metrics` for one checkpoint; an item is a document.
+
+    place: run_id, rung, step, num_tokens, validation_id. labels: a column `id` and one per kind of domain, such as language and source;
+    of each kind the MAX_HOSTS largest values by bytes are named, the rest together as KIND:other.
+    """
     losses = document_losses(weights_file, config.model, data, num_threads or config.num_threads, device)
-    base = {
-        "run_id": run_id,
-        "rung": rung,
-        "step": step,
-        "num_tokens": num_tokens,
-        "split": "validation",
-        "validation_id": validation_id,
-    }
-    records = [base | record for record in _summaries(losses)]
-    return pa.Table.from_pylist(records, schema=METRICS_SCHEMA)
+    base = {**place, "split": VALIDATION}
+    metrics = pa.Table.from_pylist([base | record for record in _summaries(losses, labels)], schema=METRICS_SCHEMA)
+    return metrics, _items(losses, place)
 
 
 def document_losses(
@@ -139,30 +157,49 @@ def _batches(documents: Documents, context: int) -> Iterator[tuple[list[tuple[in
         yield places, before[:, :-1], before[:, 1:]
 
 
-def _summaries(losses: DocumentLosses) -> Iterator[dict[str, object]]:
-    """Both values, whole and by host."""
-    for domain, chosen in _domains(losses):
-        text, ends = losses.text_nats[chosen], losses.end_nats[chosen]
-        yield _ratio("loss_nats_per_token", domain, text + ends, losses.num_tokens[chosen])
-        yield _ratio("bits_per_byte", domain, text / math.log(2), losses.num_bytes[chosen])
+def _summaries(losses: DocumentLosses, labels: pa.Table | None) -> Iterator[dict[str, object]]:
+    """Every value in every domain."""
+    values = dict(_values(losses))
+    for domain, chosen in _domains(losses, labels):
+        for name, (numerators, denominators) in values.items():
+            estimate = ratio(numerators[chosen], denominators[chosen])
+            yield as_record(domain, name, estimate)
+            if name in PERPLEXITY_OF:
+                yield as_record(domain, PERPLEXITY_OF[name], exponential(estimate))
 
 
-def _domains(losses: DocumentLosses) -> Iterator[tuple[str, np.ndarray]]:
-    """Domain and the documents in it: all, the largest hosts, the rest."""
-    hosts = np.array(losses.hosts, dtype=str)
-    yield "all", np.ones(len(hosts), dtype=bool)
-    sizes = {host: losses.num_bytes[hosts == host].sum() for host in np.unique(hosts)}
-    named = sorted(sizes, key=lambda host: (-sizes[host], host))[:MAX_HOSTS]
-    for host in named:
-        yield str(host), hosts == host
-    rest = ~np.isin(hosts, named)
+def _values(losses: DocumentLosses) -> Iterator[tuple[str, tuple[Floats, Floats]]]:
+    """Name of a metric, and numerator and denominator of each document."""
+    yield "loss_nats_per_token", (losses.text_nats + losses.end_nats, losses.num_tokens)
+    yield "bits_per_byte", (losses.text_nats / math.log(2), losses.num_bytes)
+
+
+def _items(losses: DocumentLosses, place: Mapping[str, Any]) -> pa.Table:
+    base = {"run_id": place["run_id"], "rung": place["rung"], "split": VALIDATION, "evaluation_set": place["validation_id"], "subset": None}
+    tables = []
+    for name, (numerators, denominators) in _values(losses):
+        num = len(losses.ids)
+        columns = {key: [value] * num for key, value in {**base, "name": name}.items()}
+        columns |= {"item": losses.ids, "value": (numerators / denominators).tolist(), "weight": denominators.tolist()}
+        tables.append(pa.table({field: columns[field] for field in ITEMS_SCHEMA.names}, schema=ITEMS_SCHEMA))
+    return pa.concat_tables(tables)
+
+
+def _domains(losses: DocumentLosses, labels: pa.Table | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Domain and the documents in it: all, the largest hosts, the rest; then the same of each label."""
+    yield "all", np.ones(len(losses.ids), dtype=bool)
+    yield from _largest(losses.hosts, losses.num_bytes, "")
+    for kind in [name for name in labels.column_names if name != "id"] if labels else []:
+        known = dict(zip(labels["id"].to_pylist(), labels[kind].to_pylist(), strict=True))  # type: ignore[index]
+        yield from _largest([known.get(id) or UNKNOWN for id in losses.ids], losses.num_bytes, f"{kind}:")
+
+
+def _largest(values: Sequence[str], num_bytes: Floats, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    of = np.array(values, dtype=str)
+    sizes = {value: num_bytes[of == value].sum() for value in np.unique(of)}
+    named = sorted(sizes, key=lambda value: (-sizes[value], value))[:MAX_HOSTS]
+    for value in named:
+        yield f"{prefix}{value}", of == value
+    rest = ~np.isin(of, named)
     if rest.any():
-        yield OTHER, rest
-
-
-def _ratio(name: str, domain: str, numerators: Floats, denominators: Floats) -> dict[str, object]:
-    value = numerators.sum() / denominators.sum()
-    num_items = len(numerators)
-    spread = math.sqrt(num_items / (num_items - 1) * float(((numerators - value * denominators) ** 2).sum())) if num_items > 1 else None
-    stderr = None if spread is None else spread / float(denominators.sum())
-    return {"domain": domain, "name": name, "value": float(value), "stderr": stderr, "num_items": num_items}
+        yield prefix + OTHER, rest

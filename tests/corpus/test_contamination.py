@@ -201,10 +201,11 @@ def test_every_format_gives_the_same_items(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("id,goal,answer,context\nx,Q?,A,C one\n")
     (tmp_path / "d.tsv").write_text("id\tquestion\tanswer\tcontext\nx\tQ?\tA\tC one\n")
     expected = [{"evaluation_set": "s", "item": "x", "question": "Q?", "answer": "A", "context": "C one"}]
-    assert nested.to_pylist() == expected
-    assert read_items("s", tmp_path / "b.jsonl").to_pylist() == expected
-    assert read_items("s", tmp_path / "c.csv", Fields(question="goal")).to_pylist() == expected
-    assert read_items("s", tmp_path / "d.tsv").to_pylist() == expected
+    assert nested.select(EVALUATION_ITEMS.names).to_pylist() == expected
+    assert nested["kind"].to_pylist() == [None]
+    assert read_items("s", tmp_path / "b.jsonl").select(EVALUATION_ITEMS.names).to_pylist() == expected
+    assert read_items("s", tmp_path / "c.csv", Fields(question="goal")).select(EVALUATION_ITEMS.names).to_pylist() == expected
+    assert read_items("s", tmp_path / "d.tsv").select(EVALUATION_ITEMS.names).to_pylist() == expected
 
 
 def test_items_without_a_name_get_one_and_repeated_names_a_number(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from lm.tokens.encode import SCHEMA
 from lm.tokens.loader import MissingTokensError
 from lm.tokens.selection import TokenData, write_selection
 from lm.training.config import TrainConfig
-from storage.schema.training import METRICS
+from storage.schema.training import ITEM_METRICS, METRICS
 
 MODEL = from_depth(1, vocab_size=50, context_tokens=8)
 CONFIG = TrainConfig(model=MODEL, seed=0, learning_rate=0.01, batch_tokens=64, warmup_tokens=0)
@@ -77,7 +77,8 @@ def test_values_are_those_by_hand(tmp_path: Path, weights: str, parts: int) -> N
     table = loss.evaluate(weights, CONFIG, data, **PLACE)
     assert table.column_names == [name for name in METRICS.columns if name != "produced_by"]
     found = {(row["domain"], row["name"]): row for row in table.to_pylist()}
-    assert set(found) == {(domain, name) for domain in ("all", "a.org", "b.org") for name in ("loss_nats_per_token", "bits_per_byte")}
+    names = ("loss_nats_per_token", "bits_per_byte", "perplexity")
+    assert set(found) == {(domain, name) for domain in ("all", "a.org", "b.org") for name in names}
     for domain in ("all", "a.org", "b.org"):
         chosen = [row for row in rows if domain in ("all", row["host"])]
         nats = {id(row): nats_by_hand(weights, row["tokens"]) for row in chosen}  # type: ignore[arg-type]
@@ -92,7 +93,9 @@ def test_values_are_those_by_hand(tmp_path: Path, weights: str, parts: int) -> N
         spread = sum((a / math.log(2) - value * b) ** 2 for a, b in zip(text, num_bytes, strict=True))
         assert row["stderr"] == pytest.approx(math.sqrt(len(ids) / (len(ids) - 1) * spread) / sum(num_bytes), rel=1e-4)
         assert row["num_items"] == len(ids)
-        assert found[domain, "loss_nats_per_token"]["value"] == pytest.approx(sum(whole) / sum(sizes), rel=1e-5)
+        nats_per_token = sum(whole) / sum(sizes)
+        assert found[domain, "loss_nats_per_token"]["value"] == pytest.approx(nats_per_token, rel=1e-5)
+        assert found[domain, "perplexity"]["value"] == pytest.approx(math.exp(nats_per_token), rel=1e-4)
         assert {name: row[name] for name in PLACE} == PLACE
 
 
@@ -113,6 +116,21 @@ def test_small_hosts_are_reported_together(tmp_path: Path, weights: str) -> None
     assert items["other"] == items["all"] - sum(count for domain, count in items.items() if domain not in ("all", "other")) > 0
     alone = [row for row in found if row["num_items"] == 1]
     assert all(row["stderr"] is None for row in alone)
+
+
+def test_labels_make_domains_and_items_add_up_to_metrics(tmp_path: Path, weights: str) -> None:
+    data, rows = write_data(tmp_path, ["a.org"] * 6)
+    ids = sorted({str(row["id"]) for row in rows})
+    labels = pa.table({"id": ids[:4], "language": ["zh", "zh", "en", None]})
+    metrics, items = loss.metrics_and_items(weights, CONFIG, data, PLACE, labels=labels)
+    found = {(row["domain"], row["name"]): row for row in metrics.to_pylist()}
+    sizes = {domain: row["num_items"] for (domain, name), row in found.items() if name == "bits_per_byte"}
+    assert sizes == {"all": 6, "a.org": 6, "language:zh": 2, "language:en": 1, "language:und": 3}
+    assert items.column_names == [name for name in ITEM_METRICS.columns if name != "produced_by"]
+    of_zh = [row for row in items.to_pylist() if row["name"] == "bits_per_byte" and row["item"] in ids[:2]]
+    value = sum(row["value"] * row["weight"] for row in of_zh) / sum(row["weight"] for row in of_zh)
+    assert found["language:zh", "bits_per_byte"]["value"] == pytest.approx(value, rel=1e-9)
+    assert {(row["split"], row["evaluation_set"]) for row in items.to_pylist()} == {("validation", PLACE["validation_id"])}
 
 
 def test_missing_weights_and_other_vocabularies_are_explained(tmp_path: Path, weights: str) -> None:

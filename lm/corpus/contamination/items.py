@@ -1,4 +1,7 @@
-"""Evaluation sets from files: JSON lines, JSON, CSV or TSV, with a mapping from fields to question, answer and context.
+"""Evaluation sets from files: JSON lines, JSON, CSV or TSV, gzipped or not, with a mapping from fields to question, answer and context.
+
+Where the rows are those of a task that models can be scored on (`lm/evaluation/formats.py`), the prompt, the choices and the right one
+come with them, so that a set which is registered once serves both; question and answer are then the task's unless they are named.
 
 Nested JSON is walked along `rows`, a path such as data.paragraphs.qas; a field is looked for in the innermost object first and then in
 those around it, so that a paragraph's text serves all its questions. A field may be a path itself (answers.text); of a list the first
@@ -6,6 +9,8 @@ value that is there is taken. A field that was named and is nowhere is an error,
 """
 
 import csv
+import glob
+import gzip
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +20,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from lm.evaluation import formats
+from lm.evaluation.formats import AS_IT_IS, FormatError, Spec, Task
 from storage.digest import digest
 
 PARTS = ("question", "answer", "context")
 _TYPES: dict[str, Any] = {name: pa.string() for name in ("evaluation_set", "item", *PARTS)}
 EVALUATION_ITEMS = pa.schema(_TYPES)
+"""What documents are compared with."""
+_TASK_TYPES: dict[str, Any] = {name: pa.string() for name in ("kind", "subset", "prompt")}
+_TASK_TYPES |= {"choices": pa.list_(pa.string()), "label": pa.int32()}
+SCORED_ITEMS = pa.schema(_TYPES | _TASK_TYPES)
+"""The same with what models are scored on: columns of the table `evaluation_items`."""
 Row = Mapping[str, Any]
 
 
@@ -37,23 +49,87 @@ class Fields:
     id: str | None = None
     rows: str | None = None
     """Path of the lists to walk down, for nested JSON."""
+    labels_file: str | None = None
+    """File with the label of each row in a line, for sets that keep them apart; it becomes the field `label`."""
+    distinct: bool = False
+    """Items that stand in the file several times count once."""
 
 
-def read_items(name: str, path: str | Path, fields: Fields = Fields()) -> pa.Table:
+def read_items(name: str, path: str | Path, fields: Fields = Fields(), spec: Spec = AS_IT_IS) -> pa.Table:
     """Rows of the table `evaluation_items`, in the order of the file. An item without any part is left out; none at all is an error.
 
-    Raises: ItemsError if the file cannot be read, a named field is nowhere, or no item has text.
+    `path` may be a folder or a glob: then each file is a subset named after it, unless its rows name theirs.
+    Raises: ItemsError if a file cannot be read, a named field is nowhere, no item has text, or a row is not the task that is asked for.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise ItemsError(f"evaluation set {name}: there is no file {file}")
-    rows = list(_rows(file, fields.rows))
+    files = files_of(name, path)
+    found = [(row, file) for file in files for row in _rows(file, fields.rows)]
+    rows = _labelled(name, [row for row, _ in found], fields.labels_file)
+    tasks = [_task(name, row, i, spec) for i, row in enumerate(rows)]
     columns = {part: [_text(row, _field(fields, part)) for row in rows] for part in PARTS}
-    _complain(name, file, fields, rows, columns)
+    _complete(columns, tasks, fields)
+    _complain(name, files[0], fields, rows, columns)
     ids = _ids(rows, columns, fields.id)
     used = [i for i in range(len(rows)) if any(columns[part][i] for part in PARTS)]
-    table = {part: [columns[part][i] for i in used] for part in PARTS}
-    return pa.table({"evaluation_set": [name] * len(used), "item": [ids[i] for i in used], **table}, schema=EVALUATION_ITEMS)
+    used = _once(used, columns, tasks) if fields.distinct else used
+    table: dict[str, Any] = {part: [columns[part][i] for i in used] for part in PARTS}
+    stems = [file.name.split(".")[0] if len(files) > 1 else None for _, file in found]
+    table |= {"subset": [(task.subset if task else None) or stem for task, stem in ((tasks[i], stems[i]) for i in used)]}
+    for column in ("kind", "prompt", "choices", "label"):
+        table[column] = [getattr(tasks[i], column) if tasks[i] else None for i in used]
+    return pa.table({"evaluation_set": [name] * len(used), "item": [ids[i] for i in used], **table}, schema=SCORED_ITEMS)
+
+
+def files_of(name: str, path: str | Path) -> list[Path]:
+    """The files of a set, sorted. Raises: ItemsError if there is none."""
+    text = str(path)
+    names = glob.glob(text if any(sign in text for sign in "*?[") else f"{text}/*") if not Path(text).is_file() else [text]
+    files = sorted(Path(found) for found in names if Path(found).is_file())
+    if not files:
+        raise ItemsError(f"evaluation set {name}: there is no file {text}")
+    return files
+
+
+def _once(used: Sequence[int], columns: Mapping[str, Sequence[str | None]], tasks: Sequence[Task | None]) -> list[int]:
+    """The first of items that are equal in all their parts."""
+    first: dict[tuple[Any, ...], int] = {}
+    for i in used:
+        first.setdefault((*(columns[part][i] for part in PARTS), tasks[i]), i)
+    return list(first.values())
+
+
+def _labelled(name: str, rows: list[Row], labels_file: str | None) -> list[Row]:
+    if labels_file is None:
+        return rows
+    labels = Path(labels_file).read_text(encoding="utf-8").split()
+    if len(labels) != len(rows):
+        raise ItemsError(f"evaluation set {name}: {labels_file} has {len(labels)} labels for {len(rows)} rows; it needs one per row")
+    return [{**row, "label": label} for row, label in zip(rows, labels, strict=True)]
+
+
+def _task(name: str, row: Row, place: int, spec: Spec) -> Task | None:
+    try:
+        return formats.read(row, spec)
+    except (FormatError, KeyError, TypeError) as error:
+        if _is_unlabelled(row) and not spec.label:
+            return None
+        raise ItemsError(
+            f"evaluation set {name}: row {place + 1} is not the task its fields say: {error}; name fields with --choices and --label, "
+            "or say --task none"
+        ) from error
+
+
+def _is_unlabelled(row: Row) -> bool:
+    """A row of a test set whose answers are kept back: no label, an empty one, or -1."""
+    return str(row.get("label", row.get("gold", ""))).strip() in ("", "-1", "None")
+
+
+def _complete(columns: dict[str, list[str | None]], tasks: Sequence[Task | None], fields: Fields) -> None:
+    """Question and answer of tasks, where no field was named for them."""
+    for i, task in enumerate(tasks):
+        if task and not fields.question and columns["context"][i] != task.question:
+            columns["question"][i] = columns["question"][i] or task.question
+        if task and not fields.answer:
+            columns["answer"][i] = task.choices[task.label].strip() if task.kind != "minimal_pairs" else None
 
 
 def _field(fields: Fields, part: str) -> str:
@@ -85,8 +161,8 @@ def _ids(rows: Sequence[Row], columns: Mapping[str, Sequence[str | None]], field
 
 
 def _rows(file: Path, path: str | None) -> Iterator[Row]:
-    text = file.read_text(encoding="utf-8-sig")
-    kind = file.suffix.lower()
+    text = content(file)
+    kind = file.with_suffix("").suffix.lower() if file.suffix == ".gz" else file.suffix.lower()
     try:
         if kind in (".csv", ".tsv"):
             csv.field_size_limit(1 << 30)
@@ -97,9 +173,18 @@ def _rows(file: Path, path: str | None) -> Iterator[Row]:
         elif kind == ".json":
             yield from _walk(json.loads(text), path.split(".") if path else [], {})
         else:
-            raise ItemsError(f"{file} must end in .jsonl, .json, .csv or .tsv")
+            raise ItemsError(f"{file} must end in .jsonl, .json, .csv or .tsv, or in one of these and .gz")
     except (json.JSONDecodeError, csv.Error) as error:
         raise ItemsError(f"{file} is not valid {kind[1:].upper()}: {error}") from error
+
+
+def content(file: Path) -> str:
+    """Text of a file, unpacked. Raises: ItemsError if it is no UTF-8 text."""
+    raw = file.read_bytes()
+    try:
+        return (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise ItemsError(f"{file} is not UTF-8 text: {error}") from error
 
 
 def _walk(value: Any, path: Sequence[str], around: Row) -> Iterator[Row]:
