@@ -15,17 +15,18 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import ladder
 from flows.common import LOG, Plan, Planned, StageResult, code_of, column, open_lake, settle
+from flows.rates import MAIN_RUNS
 from lm import law
 from lm.law.decisions import conclusions, words
 from storage.digest import digest
 from storage.lake import Lake
 from storage.ledger import Output, Work
 
-RUNS = """
+RUNS = f"""
     SELECT m.run_id, r.ladder_id, r.num_params, m.num_tokens, r.seed, m.value, m.validation_id, m.rung, m.produced_by
     FROM metrics m JOIN runs r USING (run_id)
     WHERE m.name = $metric AND m.split = 'validation' AND m.domain = 'all' AND m.rung IS NOT NULL
-      AND m.validation_id IN (SELECT validation_id FROM rungs WHERE ladder_id = $ladder_id)
+      AND m.validation_id IN (SELECT validation_id FROM rungs WHERE ladder_id = $ladder_id) AND r.run_id IN ({MAIN_RUNS})
     ORDER BY r.ladder_id, r.num_params, m.num_tokens, r.seed, m.run_id
 """
 LADDERS = """

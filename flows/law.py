@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import ladder
 from flows.common import LOG, Plan, Planned, StageResult, code_of, column, markdown_table, open_lake, publish_markdown, require, settle
+from flows.rates import MAIN_RUNS
 from flows.settings import LawSettings
 from lm import law
 from storage import ledger
@@ -21,21 +22,21 @@ from storage.digest import digest
 from storage.lake import Lake
 from storage.ledger import Output, Work
 
-POINTS = """
+POINTS = f"""
     SELECT m.run_id, r.num_params, m.num_tokens, r.seed, m.value, m.validation_id, m.rung, m.produced_by
     FROM metrics m JOIN runs r USING (run_id)
     WHERE r.ladder_id = $ladder_id AND m.split = 'validation' AND m.domain = 'all' AND m.name = $metric
-      AND m.rung IS NOT NULL AND m.rung <= $max_rung
+      AND m.rung IS NOT NULL AND m.rung <= $max_rung AND r.run_id IN ({MAIN_RUNS})
     ORDER BY r.num_params, m.num_tokens, r.seed, m.run_id
 """
 
-UNSCORED = """
+UNSCORED = f"""
     SELECT f.forecast_id, f.low, f.high, f.low80, f.high80, f.quantiles, avg(m.value) AS outcome,
            list(m.run_id ORDER BY m.run_id) AS run_ids
     FROM forecasts f
     JOIN runs r ON r.ladder_id = f.ladder_id AND r.num_params = f.num_params
     JOIN metrics m ON m.run_id = r.run_id AND m.rung = f.rung AND m.name = f.metric AND m.split = 'validation' AND m.domain = 'all'
-    WHERE f.outcome IS NULL
+    WHERE f.outcome IS NULL AND r.run_id IN ({MAIN_RUNS})
     GROUP BY f.forecast_id, f.low, f.high, f.low80, f.high80, f.quantiles, f.num_seeds HAVING count(*) >= f.num_seeds
     ORDER BY f.forecast_id
 """

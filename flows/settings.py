@@ -149,17 +149,71 @@ class TrainSettings(StageSettings):
     max_rung: int | None = None
     """Largest rung to train; all if not said. A later run with a larger one goes on where this one ended."""
     learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate; the size's own default if not said."""
+    """Peak learning rate; if not said the one that `ladder tune` found for the size, else the size's own default."""
+    schedule: str = Field("wsd", pattern="^(wsd|cosine|linear)$")
+    """'wsd' trains one trunk with a decayed branch per rung; 'cosine' and 'linear' train every rung from the start."""
+    optimizer: str = Field("adamw", pattern="^(adamw|muon)$")
+    """'muon' uses it for the matrices of the blocks and adamw for the rest."""
+    unique_tokens: int | None = Field(None, ge=1)
+    """Repeat the first so many tokens of the ladder; every token once if not said."""
     batch_tokens: int = Field(512, ge=1)
     """Tokens per step."""
     context_tokens: int = Field(128, ge=2)
     """Tokens per sequence."""
     num_threads: int = Field(1, ge=1)
     """CPU threads; they decide the bits of a CPU run."""
+    writers: list[str] = []
+    """Tools that get the run's curves too: tensorboard, wandb (extra `writers`). wandb stays offline unless WANDB_MODE says otherwise."""
+
+
+class PackSettings(StageSettings):
+    """Several trainings that share one device."""
+
+    trainings: list[TrainSettings] = Field(min_length=1)
+    """Trainings, each up to its own rung."""
+    num_parallel: int = Field(4, ge=1)
+    """Most at once; fewer where an accelerator's memory, or the number of cores, does not hold so many."""
+
+
+class TuneSettings(StageSettings):
+    """A small grid of learning rates per size, each trained to one small rung; runs of that size then take the best."""
+
+    models: list[str] = ["d2w64", "d4w128"]
+    """Sizes to tune."""
+    batch_tokens: list[int] = [512]
+    """Tokens per step; each has a grid of its own."""
+    rung: int = Field(1, ge=0)
+    """Rung every rate is trained to: large enough to tell rates apart, small enough to be cheap."""
+    learning_rates: list[float] = []
+    """Rates to try; a grid around what the rule says if empty. A grid whose best rate is at its end is extended."""
+    rule: str = Field("demo", pattern="^(demo|olmo|step)$")
+    """Rule for the centre of the grid; see docs/sweeps.md."""
+    num_rates: int = Field(4, ge=3)
+    """Rates the grid begins with."""
+    factor: float = Field(2.0, gt=1)
+    """Each rate is this many times the one before."""
+    max_extensions: int = Field(4, ge=0)
+    """Most rates to add at the ends."""
+    seed: int = 1000
+    """Seed of the first weights; one that no run uses."""
+    schedule: str = Field("wsd", pattern="^(wsd|cosine|linear)$")
+    """Schedule to tune for."""
+    optimizer: str = Field("adamw", pattern="^(adamw|muon)$")
+    """Optimizer to tune for."""
+    ladder_id: str | None = None
+    """Ladder to train on; the newest if not said."""
+    context_tokens: int = Field(128, ge=2)
+    """Tokens per sequence."""
+    price_per_hour: float | None = Field(None, ge=0)
+    """Price of a device, or of a core without one, for an hour; the cost is then shown in money too."""
+    launch: str = Field("deployment", pattern="^(deployment|here)$")
+    """'deployment' tunes each size as a run on the gpu work pool; 'here' trains in child processes of this flow."""
+    num_parallel: int = Field(2, ge=1)
+    """'here' only: rates side by side, one thread each."""
 
 
 class SweepSettings(StageSettings):
-    """Sizes x seeds, each trained on all rungs as one trunk with a decayed branch per rung."""
+    """A table of trainings: sizes x recipes x unique tokens x schedules x optimizers x seeds, each along the rungs of its ladder."""
 
     models: list[str] = ["d2w64", "d4w128"]
     """Sizes to train."""
@@ -167,10 +221,36 @@ class SweepSettings(StageSettings):
     """Seeds to train; two or more show the noise."""
     ladder_id: str | None = None
     """Ladder to train on; the newest if not said."""
+    recipes: list[str] = []
+    """Recipes whose newest ladders are trained on, instead of one ladder."""
     max_rung: int | None = None
     """Largest rung to train; all if not said."""
+    unique_tokens: list[int] = []
+    """Limited amounts of data to repeat, a run of its own each; 0 stands for no repetition. Every token once if empty."""
+    max_epochs: float | None = Field(None, gt=0)
+    """Runs that repeat data end at the largest rung that passes over it at most so often."""
+    schedules: list[str] = ["wsd"]
+    """wsd, cosine, linear."""
+    optimizers: list[str] = ["adamw"]
+    """adamw, muon."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate of all runs; if not said each size takes what `ladder tune` found for it, else its own default."""
     batch_tokens: int = Field(512, ge=1)
     """Tokens per step."""
+    max_flops: float | None = Field(None, gt=0)
+    """Budget in floating-point operations; what does not fit is listed and not trained."""
+    max_hours: float | None = Field(None, gt=0)
+    """Budget in hours of one device or, without one, of one thread."""
+    max_money: float | None = Field(None, gt=0)
+    """Budget in money; needs price_per_hour."""
+    price_per_hour: float | None = Field(None, ge=0)
+    """Price of a device, or of a core without one, for an hour."""
+    order: str = Field("cheapest", pattern="^(cheapest|spread)$")
+    """Who gets a budget first: 'cheapest' runs, or 'spread': a first seed of everything before any second."""
+    stop_early: bool = False
+    """Train rung by rung and leave out the further rungs of a recipe that is surely worse than another; see docs/sweeps.md."""
+    per_device: int = Field(1, ge=1)
+    """Trainings that share a device at once, where memory allows; small models leave most of a GPU idle."""
     launch: str = Field("deployment", pattern="^(deployment|here)$")
     """'deployment' runs each training on the gpu work pool; 'here' runs them in child processes of this flow."""
     num_parallel: int = Field(2, ge=1)

@@ -1,8 +1,14 @@
-"""sweep: sizes x seeds, each a training of its own, and only those that are missing.
+"""sweep: a table of trainings, shown with its cost before it starts; and only those that are missing.
 
-On a worker pool each training is a run of the deployment train/gpu, so that pools, limits and other machines apply. A run whose worker
-died is put back into the queue by the supervisor and goes on from its checkpoint, while the sweep waits. On a machine without workers the
-trainings run side by side in child processes, one thread each.
+On a worker pool each training is a run of the deployment train/gpu, or several small ones are a run of pack/gpu, so that pools, limits and
+other machines apply. A run whose worker died is put back into the queue by the supervisor and goes on from its checkpoint, while the sweep
+waits. On a machine without workers the trainings run side by side in child processes, one thread each. A sweep that was stopped, or whose
+server is gone, is started again and trains what is missing: each run is committed when it ends, and goes on from its last state.
+
+With `stop_early` the table is trained rung by rung. After a rung, a recipe that another beats at that size on the top rung with a
+probability of 0.99 (`lm/law/decisions`, which counts the error of the form) is not trained further; nothing that is planned could turn
+the ranking. Seeds are never stopped for their loss, for the mean over the others would then be too low, and repeats, schedules and
+optimizers are compared with nothing. What was stopped says so in the table.
 """
 
 import time
@@ -10,20 +16,19 @@ from collections.abc import Sequence
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
 
-from deployments import runs
-from flows import ladder, train
-from flows.common import LOG, StageResult, markdown_table, open_lake, publish_markdown, settle
-from flows.processes import side_by_side
-from flows.settings import SweepSettings, TrainSettings
+from flows import costs, evaluate, pack, settled
+from flows.common import LOG, StageResult, markdown_table, open_lake, publish_markdown
+from flows.settings import EvaluateSettings, PackSettings, SweepSettings
+from flows.sweep_table import Entry, entries, ladders, missing, table
+from flows.workers import Call, launch_all
 from storage.lake import Lake
 
-DEPLOYMENT = "train/gpu"
+TRAIN, PACK = "train/gpu", "pack/gpu"
 
 RUNS = """
-    SELECT model, num_params, seed, num_tokens, train_tokens, train_flops, tokens_per_second, device FROM runs WHERE ladder_id = ?
-    ORDER BY num_params, seed
+    SELECT model, num_params, seed, learning_rate, num_tokens, train_tokens, train_flops, tokens_per_second, device FROM runs
+    WHERE list_contains(?, ladder_id) ORDER BY num_params, seed, run_id
 """
 
 
@@ -31,39 +36,26 @@ class SweepError(RuntimeError):
     """Some trainings did not end well; those that did are in the lake."""
 
 
-def trainings(settings: SweepSettings, ladder_id: str) -> list[TrainSettings]:
-    """One training per size and seed, the largest sizes first: they take longest."""
-    return [
-        TrainSettings(model=model, seed=seed, ladder_id=ladder_id, max_rung=settings.max_rung, batch_tokens=settings.batch_tokens)
-        for model in reversed(settings.models)
-        for seed in settings.seeds
-    ]
-
-
-def missing(lake: Lake, wanted: Sequence[TrainSettings]) -> list[TrainSettings]:
-    """Trainings whose runs the lake does not have up to the rung asked for."""
-    return [training for training in wanted if train.plan(lake, training).todo(lake)]
-
-
-@task(name="train here", cache_policy=NO_CACHE, persist_result=False, task_run_name="train {training.model} seed {training.seed}")
-def train_here(training: TrainSettings) -> StageResult:
-    """One training in this process, committed when it ends."""
-    with open_lake() as lake:
-        planned = train.plan(lake, training)
-        return settle(lake, planned, lambda todo: [train.train.fn(unit.work, unit.unit, str(training.ladder_id)) for unit in todo])
+def costs_of(lake: Lake, settings: SweepSettings) -> costs.Table:
+    """The table, with what is left of each training."""
+    return table(entries(lake, settings), settings)
 
 
 @task(name="train on workers", cache_policy=NO_CACHE, persist_result=False)
-def train_on_workers(todo: Sequence[TrainSettings]) -> None:
-    """Start each training as a run of train/gpu and wait for all. Raises: SweepError naming those that failed."""
-    sweep_id = str(flow_run.get_id())
-    launched = [runs.launch(DEPLOYMENT, {"settings": t.model_dump()}, key=f"{sweep_id}/{t.model}/{t.seed}", tags=["sweep"]) for t in todo]
-    ended = runs.wait([run.id for run in launched])
-    failures = [
-        f"  {training.model} seed {training.seed}: {run.state.message if run.state else 'no state'} (flow run {run.name})"
-        for training, run in zip(todo, ended.values(), strict=True)
-        if run.state is None or not run.state.is_completed()
+def train_on_workers(todo: Sequence[Entry], per_device: int) -> None:
+    """Start each training as a run of train/gpu, or packs of them as runs of pack/gpu, and wait for all. Raises: SweepError."""
+    packs = [todo[i : i + per_device] for i in range(0, len(todo), per_device)]
+    single = [Call(one.row.name, one.key, one.training.model_dump()) for (one, *others) in packs if not others]
+    several = [
+        Call(
+            ", ".join(one.row.name for one in found),
+            "+".join(one.key for one in found),
+            PackSettings(trainings=[one.training for one in found], num_parallel=per_device).model_dump(),
+        )
+        for found in packs
+        if len(found) > 1
     ]
+    failures = [*(launch_all(TRAIN, single, "sweep") if single else []), *(launch_all(PACK, several, "sweep") if several else [])]
     _raise_if_any(failures, len(todo))
 
 
@@ -72,27 +64,41 @@ def sweep_flow(settings: SweepSettings = SweepSettings()) -> StageResult:
     """Train every size with every seed up to a rung; what is trained already is left alone."""
     started = time.monotonic()
     with open_lake() as lake:
-        ladder_id = settings.ladder_id or ladder.newest(lake)
-        wanted = trainings(settings, ladder_id)
-        todo = missing(lake, wanted)
-        if todo and settings.launch == "deployment":
-            train_on_workers(todo)
+        found = entries(lake, settings)
+        costs.show("sweep", table(found, settings))
+        todo = [entry for entry in found if entry.is_open]
+        if settings.stop_early:
+            _train_rung_by_rung(lake, settings, found)
         elif todo:
-            _train_all_here(todo, settings.num_parallel)
-        result = StageResult("sweep", len(wanted) - len(todo), len(todo), 0, time.monotonic() - started)
+            _train(todo, settings)
+        result = StageResult("sweep", sum(entry.row.status == costs.DONE for entry in found), len(todo), 0, time.monotonic() - started)
         LOG.info("%s", result)
-        publish_markdown("sweep", markdown_table(lake.query(RUNS, [ladder_id])), "Runs of this ladder")
+        publish_markdown("sweep", markdown_table(lake.query(RUNS, [[ladder_id for _, ladder_id in ladders(lake, settings)]])), "Runs")
         return result
 
 
-def _train_all_here(todo: Sequence[TrainSettings], num_parallel: int) -> None:
-    states = list(side_by_side(train_here, [{"training": training} for training in todo], num_parallel))
-    failures = [
-        f"  {training.model} seed {training.seed}: {state.message}"
-        for training, state in zip(todo, states, strict=True)
-        if not state.is_completed()
-    ]
+def _train(todo: Sequence[Entry], settings: SweepSettings) -> None:
+    """Train all of these, each up to its last rung."""
+    if settings.launch == "deployment":
+        train_on_workers(todo, settings.per_device)
+        return
+    trainings = [entry.training for entry in todo]
+    failures = pack.train_side_by_side(trainings, pack.num_at_once(trainings, settings.num_parallel))
     _raise_if_any(failures, len(todo))
+
+
+def _train_rung_by_rung(lake: Lake, settings: SweepSettings, found: Sequence[Entry]) -> None:
+    """One rung of everything after the other; what is settled after a rung is left out of those that follow."""
+    stopped: dict[str, str] = {}
+    for rung in range(max(len(entry.rungs_tokens) for entry in found)):
+        wave = [entry.up_to(rung) for entry in found if entry.is_open and entry.key not in stopped and rung < len(entry.rungs_tokens)]
+        if todo := missing(lake, wave):
+            _train(todo, settings)
+        for ladder_id in sorted({str(entry.training.ladder_id) for entry in wave}):
+            evaluate.evaluate_flow(EvaluateSettings(ladder_id=ladder_id, num_parallel=settings.num_parallel, tasks=False))
+        stopped |= {key: reason for key, reason in settled.reasons(lake, found).items() if key not in stopped}
+    ended = [entry.left_out(stopped[entry.key]) if entry.key in stopped else entry for entry in found]
+    costs.show("sweep-end", table(ended, settings))
 
 
 def _raise_if_any(failures: Sequence[str], num_trainings: int) -> None:

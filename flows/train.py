@@ -6,8 +6,10 @@ ended at a smaller rung goes on from there; the lake shows a run only when the r
 
 import json
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +20,7 @@ from flows import ladder
 from flows.common import LOG, MissingInputError, Plan, Planned, StageResult, open_lake, publish_markdown, settle
 from flows.processes import in_child
 from flows.progress import Progress
+from flows.rates import Tuning, tuned_rate, tunings
 from flows.settings import TrainSettings
 from lm.models.config import preset
 from lm.tokens.selection import TokenData
@@ -32,45 +35,69 @@ SHORTEST_RUNG_IN_WARMUPS = 4
 """The warm-up takes at most a quarter of the smallest rung, so that it has ended before any branch begins."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """What a training must know of its ladder."""
+
+    ladder_id: str
+    vocab_size: int
+    rungs_tokens: list[int]
+    """Training tokens of every rung, smallest first."""
+
+
 def plan(lake: Lake, settings: TrainSettings) -> Plan[TrainConfig]:
     """One unit: the run, up to the rung asked for or, if it has been trained further, to that one."""
-    ladder_id = settings.ladder_id or ladder.newest(lake)
-    rungs = _rung_tokens(lake, ladder_id)
-    config = config_of(lake, settings, ladder_id)
-    plan_rungs(config, rungs)  # refuses rungs that do not fit the batch or the warm-up before anything is launched
-    name = run_id(config, ladder_id)
-    asked = rungs[-1 if settings.max_rung is None else settings.max_rung]
-    reached = lake.value("SELECT max(num_tokens) FROM checkpoints WHERE run_id = ?", [name]) or 0
+    known = ladder_of(lake, settings.ladder_id or ladder.newest(lake))
+    config = configure(settings, known, tunings(lake))
+    reached = lake.value("SELECT max(num_tokens) FROM checkpoints WHERE run_id = ?", [run_id(config, known.ladder_id)]) or 0
+    return Plan("runs", [planned(config, known, settings.max_rung, reached)])
+
+
+def planned(config: TrainConfig, known: Ladder, max_rung: int | None, reached_tokens: int) -> Planned[TrainConfig]:
+    """The unit of a run. Raises: ConfigError for rungs that do not fit the batch or the warm-up, before anything is launched."""
+    rungs = known.rungs_tokens
+    plan_rungs(config, rungs)
+    asked = rungs[-1 if max_rung is None else max_rung]
     work = Work(
         stage="runs",
-        slot=name,
-        parameters={"config": json.loads(config.to_json()), "rungs": [tokens for tokens in rungs if tokens <= max(asked, reached)]},
+        slot=run_id(config, known.ladder_id),
+        parameters={"config": json.loads(config.to_json()), "rungs": [tokens for tokens in rungs if tokens <= max(asked, reached_tokens)]},
         code={"trainer": TRAINER_VERSION},
-        inputs={"ladder": ladder_id},
+        inputs={"ladder": known.ladder_id},
     )
-    return Plan("runs", [Planned(work, config)])
+    return Planned(work, config)
 
 
-def _rung_tokens(lake: Lake, ladder_id: str) -> list[int]:
-    rungs = [tokens for (tokens,) in lake.rows("SELECT num_tokens FROM rungs WHERE ladder_id = ? ORDER BY rung", [ladder_id])]
-    if not rungs:
+def ladder_of(lake: Lake, ladder_id: str) -> Ladder:
+    """Vocabulary size and rungs of a ladder. Raises: MissingInputError if there is no such ladder."""
+    rows = lake.rows(
+        "SELECT num_tokens, vocab_size FROM rungs JOIN tokenizers USING (tokenizer_id) WHERE ladder_id = ? ORDER BY 1", [ladder_id]
+    )
+    if not rows:
         raise MissingInputError(f"The lake has no ladder {ladder_id!r}. Run `ladder rungs` first.")
-    return rungs
+    return Ladder(ladder_id, rows[0][1], list(dict.fromkeys(tokens for tokens, _ in rows)))
 
 
-def config_of(lake: Lake, settings: TrainSettings, ladder_id: str) -> TrainConfig:
-    """Everything that decides the weights: what is asked for, with the measured defaults for the rest."""
-    vocab_size = lake.value("SELECT any_value(vocab_size) FROM tokenizers JOIN rungs USING (tokenizer_id) WHERE ladder_id = ?", [ladder_id])
-    model = preset(settings.model, vocab_size=vocab_size, context_tokens=settings.context_tokens)
+def configure(settings: TrainSettings, known: Ladder, tuned: Sequence[Tuning]) -> TrainConfig:
+    """Everything that decides the weights: what is asked for, what was tuned, and the measured defaults for the rest."""
+    model = preset(settings.model, vocab_size=known.vocab_size, context_tokens=settings.context_tokens)
+    rate = settings.learning_rate
+    if rate is None and (found := tuned_rate(tuned, model, settings.batch_tokens, settings.optimizer, settings.schedule)):
+        rate = found.learning_rate
     config = defaults(
         model,
         seed=settings.seed,
         batch_tokens=settings.batch_tokens,
-        learning_rate=settings.learning_rate,
+        learning_rate=rate,
         num_threads=settings.num_threads,
     )
-    first_rung = _rung_tokens(lake, ladder_id)[0]
-    return replace(config, warmup_tokens=min(config.warmup_tokens, first_rung // SHORTEST_RUNG_IN_WARMUPS))
+    given: dict[str, Any] = settings.model_dump(include={"schedule", "optimizer", "unique_tokens"})
+    return replace(config, warmup_tokens=min(config.warmup_tokens, known.rungs_tokens[0] // SHORTEST_RUNG_IN_WARMUPS), **given)
+
+
+def config_of(lake: Lake, settings: TrainSettings, ladder_id: str) -> TrainConfig:
+    """The same, from the lake."""
+    return configure(settings, ladder_of(lake, ladder_id), tunings(lake))
 
 
 def token_data(lake: Lake, ladder_id: str) -> TokenData:
@@ -123,8 +150,8 @@ def train_flow(settings: TrainSettings = TrainSettings()) -> StageResult:
     """Train one model with one seed up to a rung, with a decayed checkpoint at every rung."""
     with open_lake() as lake:
         ladder_id = settings.ladder_id or ladder.newest(lake)
-        planned = plan(lake, settings)
-        result = settle(lake, planned, lambda todo: [train(unit.work, unit.unit, ladder_id) for unit in todo])
-        publish_markdown("train", f"`{planned.units[0].work.slot}`: {result}", "Run")
+        run = plan(lake, settings)
+        result = settle(lake, run, lambda todo: [train(unit.work, unit.unit, ladder_id) for unit in todo])
+        publish_markdown("train", f"`{run.units[0].work.slot}`: {result}", "Run")
         LOG.debug("%s", result)
         return result

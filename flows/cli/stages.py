@@ -27,6 +27,8 @@ class Stage:
     argument: str | None = None
     always_runs: bool = False
     """Whether the flow also looks after what no unit of work stands for, such as a view."""
+    has_costs: bool = False
+    """Whether the stage can show what it will cost before it starts: `--dry-run`."""
 
 
 STAGES = [
@@ -39,7 +41,8 @@ STAGES = [
     Stage("tokens", "tokens", all_settings.TokensSettings, "Make a vocabulary and a validation set, and encode every text."),
     Stage("rungs", "ladder", all_settings.LadderSettings, "Lay out nested amounts of training data."),
     Stage("train", "train", all_settings.TrainSettings, "Train one model with one seed up to a rung."),
-    Stage("sweep", "sweep", all_settings.SweepSettings, "Train sizes x seeds up to a rung."),
+    Stage("tune", "tune", all_settings.TuneSettings, "Find each size's learning rate by a small grid.", has_costs=True),
+    Stage("sweep", "sweep", all_settings.SweepSettings, "Train a table of runs: sizes, recipes, seeds and more.", has_costs=True),
     Stage("evaluate", "evaluate", all_settings.EvaluateSettings, "Measure checkpoints on the validation set and on evaluation sets."),
     Stage("law", "law", all_settings.LawSettings, "Fit scaling laws, register forecasts and score earlier ones."),
     Stage("report", "report", all_settings.ReportSettings, "Write the report: one HTML file."),
@@ -60,6 +63,12 @@ WHY = inspect.Parameter(
     default=False,
     annotation=Annotated[bool, typer.Option("--why", help="Only say what would run, and which parameters, code or inputs changed.")],
 )
+DRY_RUN = inspect.Parameter(
+    "dry_run",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--dry-run", help="Only show what would be trained, and what it costs.")],
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -77,10 +86,14 @@ def register(app: typer.Typer) -> None:
 
 def _command(stage: Stage) -> Any:
     @friendly_errors
-    def run(settings: all_settings.StageSettings, why: bool) -> None:
-        _run(stage, settings, why)
+    def run(settings: all_settings.StageSettings, why: bool, dry_run: bool = False) -> None:
+        if dry_run:
+            _say_costs(stage, settings)
+        else:
+            _run(stage, settings, why)
 
-    return forms.command(stage.settings, run, stage.help, argument=stage.argument, extra=[WHY])
+    extra = [WHY, DRY_RUN] if stage.has_costs else [WHY]
+    return forms.command(stage.settings, run, stage.help, argument=stage.argument, extra=extra)
 
 
 def _run(stage: Stage, settings: all_settings.StageSettings, why: bool) -> None:
@@ -104,6 +117,13 @@ def _plans(stage: Stage, lake: "Lake", settings: Any) -> "list[Plan[Any]]":
     module = import_module(f"flows.{stage.module}")
     plans = [getattr(module, name)(lake, settings) for name in PLANS if hasattr(module, name)]
     return [plan for plan in plans if plan.stage not in OPTIONAL or plan.units or plan.stale(lake)]
+
+
+def _say_costs(stage: Stage, settings: Any) -> None:
+    from flows.common import open_lake
+
+    with open_lake() as lake:
+        print("\n".join(import_module(f"flows.{stage.module}").costs_of(lake, settings).lines()))
 
 
 def _say_why(lake: "Lake", stage: Stage, plans: "list[Plan[Any]]") -> None:

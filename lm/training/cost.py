@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from lm.training.config import TrainConfig, plan_rungs
 
 ASSUMED_MFU = 0.4
@@ -101,6 +103,11 @@ def memory_bytes(config: TrainConfig) -> int:
     blocks = ACTIVATION_BYTES * wide * config.batch_tokens * model.depth * model.width
     logits = 3 * 4 * config.batch_tokens * model.vocab_size
     return int(STATE_BYTES_PER_PARAM * model.num_params + blocks + logits)
+
+
+def accelerator_bytes() -> int | None:
+    """Memory of the accelerator that this process sees first; None without one. It wakes the accelerator up, so ask in a child process."""
+    return int(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
 
 
 def fit_side_by_side(memories: Sequence[int], device_bytes: int, most: int, headroom: float = 0.9) -> int:

@@ -44,7 +44,7 @@ def test_a_deployment_says_what_it_is_for_and_where_it_runs(name: str) -> None:
     declared = DEPLOYMENTS[name]
     assert declared["description"].endswith(".")
     assert "ladder" in declared["tags"]
-    assert declared["work_pool"]["name"] == ("gpu" if name == TRAIN else "cpu")
+    assert declared["work_pool"]["name"] == ("gpu" if name in (TRAIN, "tune/gpu", "pack/gpu") else "cpu")
 
 
 def test_trainings_wait_for_a_gpu_instead_of_sharing_one() -> None:
