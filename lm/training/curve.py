@@ -79,7 +79,7 @@ def rows(run_id: str, config: TrainConfig, body: Mapping[str, Any], rung: int | 
     """Rows of one path, several per point; `body` holds its points and skipped steps."""
     records = []
     skipped, before = sorted(body.get("skipped", [])), 0
-    for step, loss, norm in body["points"]:
+    for step, loss, norm in body.get("points", []):
         base: dict[str, Any] = {
             "run_id": run_id,
             "rung": rung,

@@ -28,13 +28,21 @@ class TrunkResult:
     num_params_non_embedding: int
     seed: int
     config: str
+    schedule: str
+    optimizer: str
     learning_rate: float
     batch_tokens: int
     context_tokens: int
+    unique_tokens: int | None
+    epochs: float
     num_threads: int
     dtype: str
     device: str
     torch_version: str
+    state: str
+    """complete, or diverged: then `checkpoints` holds the rungs that were finished before."""
+    diverged_step: int | None
+    num_skipped: int
     num_tokens: int
     train_tokens: int
     train_flops: float
