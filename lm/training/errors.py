@@ -4,7 +4,10 @@ TrainingError
   ConfigError       the configuration or the rungs do not fit together (also a ValueError)
   TrainingDiverged  loss or gradient is no longer a number, or too many updates were skipped
   DataLost          tokens of a step could not be read any more
-  CheckpointError   a checkpoint could not be written
+  CheckpointError   a checkpoint could not be written, or its store did not answer
+  LeaseLost         another process has taken over the run
+  CompanionLost     another process of the same run ended
+  Stopped           the run was asked to stop, and its state is kept
   RunMismatch       the directory holds another run, or one trained on other tokens
 """
 
@@ -75,6 +78,18 @@ class TrainingDiverged(TrainingError):
 
 class DataLost(TrainingError):
     """Tokens of a step could not be read any more; the run is kept up to there and goes on when they are back."""
+
+
+class LeaseLost(TrainingError):
+    """Another process has taken over the run; this one must not write any more."""
+
+
+class CompanionLost(TrainingError):
+    """Another process of the same run ended or does not answer."""
+
+
+class Stopped(TrainingError):
+    """The run was asked to stop; its state is kept, and a repeated command goes on from there."""
 
 
 class CheckpointError(TrainingError):

@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lm.models.build import build
 from lm.models.transformer import document_mask, mean_loss
 from lm.tokens.loader import MissingTokensError, Stream
 from lm.training import optimizers
+from lm.training.compiling import compile_or_not
 from lm.training.config import TrainConfig
 from lm.training.errors import ConfigError, DataLost, Divergence, TrainingDiverged
 from lm.training.guard import Guard
+from lm.training.layout import layout, recompute
+from lm.training.machine import HERE, Machine
 from lm.training.optimizers import State
 from lm.training.world import ALONE, World
 
@@ -52,20 +55,44 @@ def reproducible(num_threads: int) -> Iterator[None]:
 class Learner:
     """A model in training. `step` is the number of batches behind it."""
 
-    def __init__(
-        self, config: TrainConfig, stream: Stream, device: str, *, world: World = ALONE, micro_batch_tokens: int | None = None
-    ) -> None:
+    def __init__(self, config: TrainConfig, stream: Stream, device: str, *, world: World = ALONE, machine: Machine = HERE) -> None:
         self.config, self.world = config, world
         self.device = torch.device(device)
         self.step = 0
         self._stream = stream
-        self._num_pieces = num_pieces(config, world, micro_batch_tokens)
+        self._num_pieces = num_pieces(config, world, machine.micro_batch_tokens)
         self.model = build(config.model, config.seed).to(self.device)
-        self._parameters = dict(self.model.named_parameters())
+        self.is_compiled = self._prepare(machine)
+        self._layout = layout(machine.parallel, self.model, self.model.blocks, world)
+        self._forward, self._parameters = self._layout.forward, self._layout.parameters
         self._optimizer = optimizers.make(self._parameters, config)
         self._guard = Guard(config)
-        self._forward = torch.compile(self.model) if config.compile else self.model
-        self.load(self.state(), 0)
+        self.begin()
+
+    def _prepare(self, machine: Machine) -> bool:
+        """Recompute and compile where that is asked for. Returns whether the model is compiled."""
+        if machine.recompute_blocks:
+            recompute(self.model.blocks)
+        self._forward = self.model
+        if not self.config.compile:
+            return False
+        in_blocks = self.world.size > 1 and machine.parallel == "fsdp"
+        compiled = compile_or_not(self.model, self.model.blocks if in_blocks else None, self._try)
+        self.model.zero_grad(set_to_none=True)
+        return compiled
+
+    def _try(self) -> None:
+        """One pass over made-up tokens in the shape of a batch, forward and back."""
+        rows = self.config.batch_tokens // self.config.model.context_tokens // self.world.size
+        shape = (rows, self.config.model.context_tokens)
+        tokens = self._move((np.arange(rows * shape[1]) % self.config.model.vocab_size).reshape(shape))
+        self._pass(tokens.chunk(self._num_pieces)[0], tokens.chunk(self._num_pieces)[0]).backward()  # type: ignore[no-untyped-call]
+
+    def begin(self) -> None:
+        """Go to the state before the first step, drawn again from the seed if there were steps."""
+        weights = self.weights() if not self.step else dict(build(self.config.model, self.config.seed).named_parameters())
+        empty = {name: torch.zeros_like(tensor) for name, tensor in (self._optimizer.state() | self._guard.state()).items()}
+        self.load({f"weight.{name}": weight.detach() for name, weight in weights.items()} | empty, 0)
 
     def advance(self, learning_rate: float) -> Tensor:
         """One step. Returns [loss in nats per token, gradient norm before clipping, 1 if the update was skipped], still on the device.
@@ -73,8 +100,7 @@ class Learner:
         Raises: DataLost, TrainingDiverged if the guard gives up.
         """
         loss = self.world.average(self._backward(*self._batch()))
-        self.world.average_gradients(self._parameters.values())
-        norm = nn.utils.clip_grad_norm_(self._parameters.values(), self.config.clip_norm)
+        norm = self._layout.clip(self.config.clip_norm)
         skipped = self._guard.watches and self._skips(float(loss), float(norm), learning_rate)
         if not skipped:
             self._optimizer.step(learning_rate)
@@ -86,15 +112,22 @@ class Learner:
     def _backward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients of the mean loss over this process's rows, piece by piece. Returns that loss."""
         losses = []
-        for piece_inputs, piece_targets in zip(inputs.chunk(self._num_pieces), targets.chunk(self._num_pieces), strict=True):
-            with self._autocast():
-                mask = document_mask(piece_inputs, self._stream.end_of_document) if self.config.mask_documents else None
-                loss = mean_loss(self._forward(piece_inputs, mask), piece_targets)
-            if self._num_pieces > 1:
-                loss = loss / self._num_pieces
-            loss.backward()  # type: ignore[no-untyped-call]
+        pieces = list(zip(inputs.chunk(self._num_pieces), targets.chunk(self._num_pieces), strict=True))
+        for place, piece in enumerate(pieces, 1):
+            with self._layout.piece(is_last=place == self._num_pieces):
+                loss = self._pass(*piece)
+                if self._num_pieces > 1:
+                    loss = loss / self._num_pieces
+                loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _pass(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of some rows."""
+        with self._autocast():
+            mask = document_mask(inputs, self._stream.end_of_document) if self.config.mask_documents else None
+            loss: Tensor = mean_loss(self._forward(inputs, mask), targets)
+        return loss
 
     def _skips(self, loss: float, norm: float, learning_rate: float) -> bool:
         skip = self._guard.skips(loss, norm)
@@ -129,17 +162,22 @@ class Learner:
         return torch.autocast(self.device.type, torch.bfloat16) if self.config.dtype == "bfloat16" else nullcontext()
 
     def weights(self) -> State:
-        """The weights, detached, by name."""
+        """The weights of this process, detached, by name."""
         return {name: parameter.detach() for name, parameter in self._parameters.items()}
 
+    def whole_weights(self) -> State:
+        """All weights, on the process that keeps them; all processes must call it."""
+        return self._layout.gather(self.weights())
+
     def state(self) -> State:
-        """All that changes with a step, by name."""
+        """All that changes with a step, by name, on the process that keeps it; all processes must call it."""
         state = {f"weight.{name}": weight for name, weight in self.weights().items()}
-        return state | self._optimizer.state() | self._guard.state()
+        return self._layout.gather(state | self._optimizer.state() | self._guard.state())
 
     def load(self, state: State, step: int) -> None:
         """Go to a saved state."""
         self.step = step
+        state = self._layout.spread(state)
         for name, parameter in self._parameters.items():
             parameter.data.copy_(state[f"weight.{name}"])
         self._guard.load(state)

@@ -22,13 +22,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm.training.errors import TrainingError
+from lm.training.errors import LeaseLost, TrainingError
 
 LOG = logging.getLogger(__name__)
-
-
-class LeaseLost(TrainingError):
-    """Another process has taken over the run; this one must not write any more."""
 
 
 @dataclass(frozen=True, slots=True)

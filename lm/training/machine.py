@@ -7,9 +7,11 @@ Restarted under the same `Machine`, a run on a CPU ends in the same bits.
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 from lm.tokens.loader import IN_MEMORY_TOKENS
 from lm.training.errors import ConfigError
+from lm.training.layout import Parallel
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -22,6 +24,10 @@ class Machine:
     """cpu, cuda or cuda:1; the accelerator if there is one."""
     micro_batch_tokens: int | None = None
     """Tokens that go through the model at once, on each process; gradients of a batch add up over its pieces. None: all at once."""
+    parallel: Parallel = "ddp"
+    """How several processes share the run: ddp (each a copy of the model), fsdp (each a part of it), none (there is one process)."""
+    recompute_blocks: bool = False
+    """Keep only the inputs of each block and compute the rest again going back: less memory, a third more work, the same bits."""
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     """A state is kept this often, and wherever a branch begins. It decides no weights."""
     in_memory_tokens: int = IN_MEMORY_TOKENS
@@ -32,11 +38,13 @@ class Machine:
     def __post_init__(self) -> None:
         if self.micro_batch_tokens is not None and self.micro_batch_tokens < 1:
             raise ConfigError(f"micro_batch_tokens must be at least 1 or None, got {self.micro_batch_tokens}")
+        if self.parallel not in get_args(Parallel):
+            raise ConfigError(f"parallel must be one of {', '.join(get_args(Parallel))}, got {self.parallel!r}")
 
     def pieces(self, num_processes: int) -> str:
         """What of it decides the last bits, beside the device, in words; empty for the whole batch on one process."""
         cut = "" if self.micro_batch_tokens is None else f" in pieces of {self.micro_batch_tokens} tokens"
-        shared = "" if num_processes == 1 else f" on {num_processes} processes"
+        shared = "" if num_processes == 1 else f" on {num_processes} processes by {self.parallel}"
         return cut + shared
 
 

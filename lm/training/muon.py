@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lm.models.config import ModelConfig
 from lm.training.config import TrainConfig
+from lm.training.layout import add_rows, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of x, x^3, x^5: steepest at zero among those that keep singular values between 0.7 and 1.2 after five steps."""
@@ -75,13 +76,13 @@ class Muon:
             rate = learning_rate * SIZE_OF_ADAMW * max(shape) ** 0.5
             updates = orthogonal(torch.stack([part for _, _, part in found]), self._dtype)
             for (parameter, start, _), update in zip(found, updates, strict=True):
-                parameter[start : start + shape[0]].add_(update, alpha=-rate)
+                add_rows(parameter, start, update, -rate)
 
     def _update(self, name: str, parameter: nn.Parameter) -> Tensor:
         """Nesterov momentum of the gradient."""
         assert parameter.grad is not None, f"{name} has no gradient"
         momentum = self._momentum[name].lerp_(parameter.grad, 1 - self._config.momentum)
-        return parameter.grad.lerp(momentum, self._config.momentum)
+        return whole(parameter.grad.lerp(momentum, self._config.momentum))
 
     def state(self) -> dict[str, Tensor]:
         """The momentum of every parameter."""

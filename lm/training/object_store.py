@@ -47,7 +47,6 @@ class ObjectStore:
         """See Place. Held through a lease: see lm/training/lease.py for what that costs."""
         with self._lease.held():
             shutil.rmtree(self._drafts, ignore_errors=True)  # left by a process that was killed
-            self._drafts.mkdir(mode=0o700, parents=True)
             try:
                 yield
             finally:
@@ -80,6 +79,7 @@ class ObjectStore:
 
     def draft(self) -> Path:
         """See Place."""
+        self._drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._drafts / f"{os.getpid()}.part"
 
     def put(self, draft: Path, name: str) -> None:

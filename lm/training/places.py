@@ -42,7 +42,7 @@ class Place(Protocol):
         ...
 
     def draft(self) -> Path:
-        """A local path that a file can be written to before it is put in its place; the place must be held."""
+        """A local path that a file can be written to before it is put in its place."""
         ...
 
     def put(self, draft: Path, name: str) -> None:

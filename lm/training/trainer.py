@@ -23,10 +23,11 @@ from torch import Tensor
 from lm.tokens.loader import Stream
 from lm.tokens.selection import TokenData
 from lm.training.checkpoint import TRUNK, Body, CheckpointStore
+from lm.training.compiling import COMPILED
 from lm.training.clock import Clock, Seconds
 from lm.training.config import RungPlan, TrainConfig, plan_rungs, run_id
 from lm.training.curve import Curve
-from lm.training.errors import DataLost, Divergence, RunMismatch, TrainingDiverged
+from lm.training.errors import DataLost, Divergence, RunMismatch, Stopped, TrainingDiverged
 from lm.training.learner import Learner, default_device, reproducible
 from lm.training.machine import HERE, Machine
 from lm.training.meter import Kept, Meter, Window, kept
@@ -34,8 +35,9 @@ from lm.training.outcome import collect
 from lm.training.peak import matmul_peak
 from lm.training.result import Progress, TrunkResult
 from lm.training.schedule import learning_rate
+from lm.training.shared_store import shared_store
 from lm.training.streams import open_stream
-from lm.training.world import ALONE, World
+from lm.training.world import ALONE, Verdict, World
 from lm.training.writers import RunInfo, Writer, open_writers, writers_dir
 
 LOG = logging.getLogger(__name__)
@@ -54,19 +56,21 @@ def train_trunk(
     on_progress: OnProgress | None = None,
     machine: Machine = HERE,
     world: World = ALONE,
+    stop: Callable[[], bool] = lambda: False,
 ) -> TrunkResult:
     """Train until every rung has its decayed weights in `out_dir`, a directory or an s3:// URL; what is there already is kept.
 
+    `stop` is asked after every step; where it says so the state is kept and Stopped is raised.
     Raises: the errors of lm/training/errors.py, MissingTokensError, FileNotFoundError.
     """
     plans = plan_rungs(config, list(rungs_tokens))
-    store = CheckpointStore(out_dir, run_id(config, ladder_id))
+    store = shared_store(out_dir, run_id(config, ladder_id), world)
     with store.locked():
         todo = [plan for plan in plans if store.finished(plan.name) is None]
         if todo:
             with reproducible(config.num_threads):
                 stream = open_stream(config, data, plans[-1].num_tokens, in_memory_tokens=machine.in_memory_tokens)
-                sitting = Sitting(config, store, stream, on_progress, machine, world, todo)
+                sitting = Sitting(config, store, stream, on_progress, machine, world, todo, stop)
                 with sitting.writing():
                     for plan in todo:
                         sitting.train(plan)
@@ -103,15 +107,16 @@ class Sitting:
         machine: Machine,
         world: World,
         todo: Sequence[RungPlan],
+        stop: Callable[[], bool],
     ) -> None:
         self.config, self.store, self.stream, self.machine, self.world = config, store, stream, machine, world
-        device = machine.device or default_device()
+        device = world.device or machine.device or default_device()
         self.meter = Meter(config, device, matmul_peak(device, config.dtype, config.num_threads) * world.size)
-        self.learner = Learner(config, stream, device, world=world, micro_batch_tokens=machine.micro_batch_tokens)
+        self.learner = Learner(config, stream, device, world=world, machine=machine)
         self.clock = Clock(stream)
-        self._initial = {name: tensor.clone() for name, tensor in self.learner.state().items()}
-        self._environment = f"{device_name(device)}{machine.pieces(world.size)}|{torch.__version__}"
-        self._on_progress = on_progress
+        compiled = COMPILED if self.learner.is_compiled else ""
+        self._environment = f"{device_name(device)}{machine.pieces(world.size)}{compiled}|{torch.__version__}"
+        self._on_progress, self._stop = on_progress, stop
         info = RunInfo(store.run_id, f"{config.model.name} seed {config.seed}", json.loads(config.to_json()), writers_dir(store.url))
         self._writers: list[Writer] = open_writers(machine.writers, info) if world.is_first else []
         self._num_steps_done = 0
@@ -140,13 +145,11 @@ class Sitting:
             record = {"points": curve.points, "skipped": curve.skipped, "seconds": seconds, "speeds": trunk.speeds}
             branch = Position(plan.name, environments=list(trunk.environments), trunk=record)
         self._advance(branch, plan.last_step, plan)
-        weights = self.learner.weights()
-        if self.world.is_first:
-            self.store.finish(plan.name, weights, self._body(branch))
-        self.world.wait()
+        weights = self.learner.whole_weights()
+        self.store.finish(plan.name, weights, self._body(branch))
 
     def _begin(self) -> Position:
-        self.learner.load(self._initial, 0)
+        self.learner.begin()
         return Position(TRUNK, environments=[self._environment])
 
     def _resume(self, path: str, max_step: int) -> Position | None:
@@ -175,10 +178,20 @@ class Sitting:
             self._step(position, learning_rate(self.config, step, plan), plan)
             if (step + 1) % self.config.log_every_steps == 0 or (plan is not None and step + 1 == until):
                 self._close_window(position, plan)
-            if step + 1 < until and self.world.agree(time.monotonic() - self._saved > self.machine.checkpoint_seconds):
-                self._read(position, plan)
-                self._save(position)
+            if step + 1 < until:
+                self._keep_or_stop(position, plan)
         self._read(position, plan)
+
+    def _keep_or_stop(self, position: Position, plan: RungPlan | None) -> None:
+        is_due = time.monotonic() - self._saved > self.machine.checkpoint_seconds
+        verdict = self.world.decide(Verdict(save=is_due, stop=self._stop()))
+        if verdict.save or verdict.stop:
+            self._read(position, plan)
+            self._save(position)
+        if verdict.stop:
+            raise Stopped(
+                f"stopped at step {self.learner.step} of {position.path}; its state is kept, a repeated command goes on from there"
+            )
 
     def _step(self, position: Position, rate: float, plan: RungPlan | None) -> None:
         try:
@@ -186,8 +199,9 @@ class Sitting:
         except TrainingDiverged as error:
             raise TrainingDiverged(replace(error.divergence, path=position.path)) from None
         except DataLost:
-            self._read(position, plan)
-            self._save(position)
+            if self.world.size == 1:  # companions still wait for this step's gradients
+                self._read(position, plan)
+                self._save(position)
             raise
         self._num_steps_done += 1
 
@@ -228,9 +242,7 @@ class Sitting:
     def _save(self, position: Position) -> None:
         with self.clock.saving():
             state = self.learner.state()
-            if self.world.is_first:
-                self.store.save(position.path, self.learner.step, state, self._body(position))
-            self.world.wait()
+            self.store.save(position.path, self.learner.step, state, self._body(position))
         self._saved = time.monotonic()
 
     def _body(self, position: Position) -> Body:

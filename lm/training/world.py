@@ -5,10 +5,19 @@ depend on a clock, which all must take alike. `World()` is a process on its own,
 without companions needs no process group.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do after a step: keep a state, stop."""
+
+    save: bool
+    stop: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +26,8 @@ class World:
 
     rank: int = 0
     size: int = 1
+    device: str | None = None
+    """The device that is this process's; None: whatever the machine's settings say."""
 
     @property
     def worker(self) -> tuple[int, int]:
@@ -32,12 +43,17 @@ class World:
         """Mean of a value over the processes."""
         return value
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each gradient by its mean over the processes."""
+    def decide(self, verdict: Verdict) -> Verdict:
+        """One verdict for all: keep a state if the first process says so, stop if any does."""
+        return verdict
 
-    def agree(self, decision: bool) -> bool:
-        """The first process's decision, for all."""
-        return decision
+    def told(self, find: Callable[[], Any]) -> Any:
+        """What the first process finds (plain values, as JSON has them), on all; its failure ends all."""
+        return find()
+
+    def told_tensors(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """The first process's tensors, which lie on the CPU, on all; the others give None."""
+        return dict(tensors or {})
 
     def wait(self) -> None:
         """Return when all processes have come here."""

@@ -15,8 +15,8 @@ from pyarrow import fs
 
 from lm.training import lease
 from lm.training.checkpoint import CheckpointStore, local_file
-from lm.training.errors import CheckpointError, ConfigError, RunMismatch
-from lm.training.lease import Lease, LeaseLost, Slot, Timing
+from lm.training.errors import CheckpointError, ConfigError, LeaseLost, RunMismatch
+from lm.training.lease import Lease, Slot, Timing
 from lm.training.object_store import ObjectStore, connect
 
 FAST = Timing(beat_seconds=0.05, expiry_seconds=0.4, settle_seconds=0.1)

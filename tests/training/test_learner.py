@@ -9,6 +9,7 @@ from training_data import CONFIG
 from lm.tokens.selection import TokenData
 from lm.training.errors import ConfigError
 from lm.training.learner import Learner, num_pieces
+from lm.training.machine import Machine
 from lm.training.streams import open_stream
 from lm.training.world import World
 
@@ -17,7 +18,7 @@ from lm.training.world import World
 def test_a_batch_in_pieces_is_the_batch_but_for_rounding(data: TokenData, optimizer: str) -> None:
     config = dataclasses.replace(CONFIG, optimizer=optimizer, mask_documents=True)  # type: ignore[arg-type]
     whole = Learner(config, open_stream(config, data, 640), "cpu")
-    pieces = Learner(config, open_stream(config, data, 640), "cpu", micro_batch_tokens=32)
+    pieces = Learner(config, open_stream(config, data, 640), "cpu", machine=Machine(micro_batch_tokens=32))
     for _ in range(10):
         assert torch.allclose(whole.advance(0.01), pieces.advance(0.01), atol=1e-5)
     weights = pieces.weights()
