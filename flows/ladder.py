@@ -29,7 +29,6 @@ from flows.common import (
     stage_keys,
 )
 from flows.settings import LadderSettings
-from flows.variants import num_unedited
 from lm.tokens import rungs
 from lm.tokens.selection import write_selection
 from storage.digest import digest
@@ -138,7 +137,11 @@ def lay_out(work: Work, settings: LadderSettings, tokenizer_id: str, validation_
 def _select(lake: Lake, settings: LadderSettings, tokenizer_id: str, validation_id: str) -> pa.Table:
     view = f'"recipe_{settings.recipe}"'
     variant = str(lake.value(VARIANT, [settings.recipe]))
-    if variant and num_unedited(lake, variant):
+    if variant:
+        from flows.variants import num_unedited  # loads numba, which whoever asks for the newest ladder need not wait for
+
+        unedited = num_unedited(lake, variant)
+    if variant and unedited:
         raise MissingInputError(
             f"Some texts are not edited yet as recipe {settings.recipe} asks. Run `ladder recipe`, then `ladder tokens`."
         )

@@ -13,6 +13,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from flows.common import in_run
+from flows.sender import Sender
 
 LOG = logging.getLogger("ladder")
 SECONDS_BETWEEN = 5.0
@@ -22,12 +23,13 @@ Item = TypeVar("Item")
 class Progress:
     """Callable (done, total) that reports at most every few seconds, and always at the end."""
 
-    def __init__(self, title: str, unit: str, scale: float = 1.0) -> None:
-        """`scale` divides the counts for people, e.g. 1e6 with unit MB."""
-        self.title, self.unit, self.scale = title, unit, scale
+    def __init__(self, title: str, unit: str, scale: float = 1.0, show_rate: bool = True) -> None:
+        """`scale` divides the counts for people, e.g. 1e6 with unit MB. `show_rate`: units per second since the beginning."""
+        self.title, self.unit, self.scale, self.show_rate = title, unit, scale, show_rate
         self.started = time.monotonic()
         self.reported = self.started
         self.artifact: UUID | None = None
+        self._sender: Sender[float] = Sender(self._publish)
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Report `done` of `total` units; total 0 means unknown."""
@@ -38,6 +40,8 @@ class Progress:
         LOG.info("%s", self._line(done, total, now - self.started, note))
         if total:
             self._show(min(100.0, 100.0 * done / total))
+            if done >= total:
+                self._sender.close()
 
     def each(self, items: Sequence[Item]) -> Iterator[Item]:
         """The items, each counted when the next is asked for."""
@@ -50,12 +54,14 @@ class Progress:
         amount = f"{done / self.scale:,.{digits}f}"
         if total:
             amount += f" of {total / self.scale:,.{digits}f}"
-        rate = done / self.scale / max(seconds, 1e-9)
-        return f"  {self.title}: {amount} {self.unit}, {rate:,.{digits}f}/s{', ' + note if note else ''}"
+        rate = f"{done / self.scale / max(seconds, 1e-9):,.{digits}f}/s" if self.show_rate else ""
+        return ", ".join(part for part in (f"  {self.title}: {amount} {self.unit}", rate, note) if part)
 
     def _show(self, percent: float) -> None:
-        if not in_run():
-            return
+        if in_run():
+            self._sender.show(percent)
+
+    def _publish(self, percent: float) -> None:
         if self.artifact is None:
             created = create_progress_artifact(percent, description=self.title)
             self.artifact = created if isinstance(created, UUID) else None

@@ -18,19 +18,22 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import ladder
 from flows.common import LOG, MissingInputError, Plan, Planned, StageResult, open_lake, publish_markdown, settle
+from flows.live import LiveRun
 from flows.processes import in_child
-from flows.progress import Progress
 from flows.rates import Tuning, tuned_rate, tunings
 from flows.settings import TrainSettings
 from lm.models.config import preset
 from lm.tokens.selection import TokenData
-from lm.training import TrainConfig, TrunkResult, defaults, run_id, train_trunk
+from lm.training import TrainConfig, TrunkResult, defaults, run_id
 from lm.training.config import TRAINER_VERSION, plan_rungs
+from lm.training.machine import Machine
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import OutputDir, home, local_copy, output_dir, relative
 from storage.settings import is_remote
 
+TRAIN = "lm.training.trainer:train_trunk"
+"""By its name, for only the child that trains needs torch."""
 SHORTEST_RUNG_IN_WARMUPS = 4
 """The warm-up takes at most a quarter of the smallest rung, so that it has ended before any branch begins."""
 
@@ -111,24 +114,27 @@ def token_data(lake: Lake, ladder_id: str) -> TokenData:
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False, task_run_name="train {work.slot}")
-def train(work: Work, config: TrainConfig, ladder_id: str) -> Output:
+def train(work: Work, config: TrainConfig, ladder_id: str, writers: Sequence[str] = ()) -> Output:
     """Train one trunk with its decayed branches; goes on where an earlier attempt ended."""
     started = time.monotonic()
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
-        progress = Progress(f"train {config.model.name} seed {config.seed}", "tokens")
-        result = in_child(
-            train_trunk,
+        live = LiveRun(f"train {config.model.name} seed {config.seed}", f"train-{config.model.name}-seed-{config.seed}")
+        result: TrunkResult = in_child(
+            TRAIN,
             config,
             token_data(lake, ladder_id),
             work.parameters["rungs"],
             home(lake) / "runs" / work.slot,
             ladder_id=ladder_id,
-            on_progress=lambda p: progress(p.num_tokens_done, p.num_tokens_total, f"loss {p.loss_nats_per_token:.3f} on {p.path}"),
+            on_progress=live,
+            machine=Machine(writers=tuple(writers)),
         )
+        live.finish(result)
         tables = {
             "runs": pa.Table.from_pylist([{**result.run_row(), "lake_snapshot": lake.snapshot_id()}]),
             "checkpoints": _checkpoint_rows(lake, out, result),
             "metrics": pq.read_table(result.metrics_file),
+            "run_speed": pq.read_table(result.speed_file),
         }
     return Output(work=work, tables=tables, seconds=time.monotonic() - started)
 
@@ -151,7 +157,7 @@ def train_flow(settings: TrainSettings = TrainSettings()) -> StageResult:
     with open_lake() as lake:
         ladder_id = settings.ladder_id or ladder.newest(lake)
         run = plan(lake, settings)
-        result = settle(lake, run, lambda todo: [train(unit.work, unit.unit, ladder_id) for unit in todo])
+        result = settle(lake, run, lambda todo: [train(unit.work, unit.unit, ladder_id, settings.writers) for unit in todo])
         publish_markdown("train", f"`{run.units[0].work.slot}`: {result}", "Run")
         LOG.debug("%s", result)
         return result

@@ -11,7 +11,7 @@ are volatile; the table metrics holds only what a repeated run gives again. The 
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 
 from lm.training.clock import Seconds
 from lm.training.config import TrainConfig
+from lm.training.window import Speed
 
 _TYPES: dict[str, pa.DataType] = {
     "run_id": pa.string(),
@@ -35,39 +36,6 @@ _TYPES: dict[str, pa.DataType] = {
 }
 SPEED_SCHEMA = pa.schema(_TYPES)
 """Columns of the table `run_speed`, without produced_by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How a window went. Shares are of its seconds."""
-
-    seconds: float
-    tokens_per_second: float
-    mfu: float
-    """Model FLOPs per second over the measured peak of all devices of the run."""
-    waiting_share: float
-    saving_share: float
-    memory_bytes: int
-    """Most so far: resident in the process on a CPU, allocated on an accelerator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The steps of one path up to `step`: means of what was learned, and how it went."""
-
-    path: str
-    step: int
-    num_tokens: int
-    loss_nats_per_token: float
-    gradient_norm: float
-    learning_rate: float
-    num_skipped: int
-    speed: Speed
-
-    def __str__(self) -> str:
-        speed = self.speed
-        said = f"loss {self.loss_nats_per_token:.3f} on {self.path}, {speed.tokens_per_second:,.0f} tokens/s, MFU {speed.mfu:.0%}"
-        return f"{said}, waiting {speed.waiting_share:.1%}" + (f", {self.num_skipped} skipped" if self.num_skipped else "")
 
 
 class Meter:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lm.training.meter import Window
+from lm.training.window import Window
 
 
 @dataclass(frozen=True, slots=True)

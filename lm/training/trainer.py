@@ -30,13 +30,14 @@ from lm.training.curve import Curve
 from lm.training.errors import DataLost, Divergence, RunMismatch, Stopped, TrainingDiverged
 from lm.training.learner import Learner, default_device, reproducible
 from lm.training.machine import HERE, Machine
-from lm.training.meter import Kept, Meter, Window, kept
+from lm.training.meter import Kept, Meter, kept
 from lm.training.outcome import collect
 from lm.training.peak import matmul_peak
 from lm.training.result import Progress, TrunkResult
 from lm.training.schedule import learning_rate
 from lm.training.shared_store import shared_store
 from lm.training.streams import open_stream
+from lm.training.window import Window
 from lm.training.world import ALONE, Verdict, World
 from lm.training.writers import RunInfo, Writer, open_writers, writers_dir
 

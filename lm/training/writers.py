@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lm.training.errors import ConfigError
-from lm.training.meter import Window
 from lm.training.peak import default_cache_dir
+from lm.training.window import Window
 
 PROJECT = "dataladder"
 

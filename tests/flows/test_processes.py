@@ -2,11 +2,24 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from flows.processes import ChildDiedError, in_child
+
+ROOT = Path(__file__).parents[2]
+ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+PROGRAM = """
+print("loaded")
+if __name__ == "__main__":
+    import sys
+    from flows.processes import in_child
+    print(in_child("statistics:median", [0, 1]), sys.modules["__main__"].__file__.endswith("program.py"))
+"""
 
 
 def double(value: int) -> int:
@@ -45,6 +58,13 @@ def test_progress_arrives_in_order() -> None:
     seen: list[tuple[int, int]] = []
     assert in_child(count, 3, on_progress=lambda done, total: seen.append((done, total))) == 3
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_function_may_be_named_and_the_program_that_starts_it_is_not_loaded_in_the_child(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = subprocess.run([sys.executable, tmp_path / "program.py"], cwd=ROOT, env=ENV, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "loaded\n0.5 True\n"
 
 
 def test_killed_child_is_named_with_its_signal() -> None:

@@ -11,9 +11,10 @@ from lm.tokens.selection import TokenData
 from lm.training import meter
 from lm.training.clock import Seconds
 from lm.training.machine import Machine
-from lm.training.meter import Meter, Speed, Window, memory_bytes
+from lm.training.meter import Meter, memory_bytes
 from lm.training.result import Progress
 from lm.training.trainer import train_trunk
+from lm.training.window import Speed, Window
 from storage.schema.training import RUN_SPEED
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import pytest
 
 from lm.training import writers
 from lm.training.errors import ConfigError
-from lm.training.meter import Speed, Window
+from lm.training.window import Speed, Window
 from lm.training.writers import RunInfo, open_writers, scalars
 
 SPEED = Speed(2.0, 2560.0, 0.4, 0.01, 0.02, 123_456_789)

@@ -1,0 +1,57 @@
+"""What a run shows while it goes on: a line in the terminal, and in the web interface its progress and its curve.
+
+Windows come from the training's process as they end. Every few seconds the newest state is sent to the server, in the background
+(flows/sender.py), so that a server that is slow, or gone, does nothing to the training. Each picture replaces the one before, so a run
+leaves one artifact of a few kilobytes however long it took. The cost: of a run that goes on after a kill, the picture shows only what
+came since, until it is complete.
+"""
+
+import time
+from uuid import UUID
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+
+from flows.common import in_run
+from flows.progress import Progress
+from flows.sender import Sender
+from lm.training.live_page import LivePage
+from lm.training.result import Progress as Training
+from lm.training.result import TrunkResult
+
+SECONDS_BETWEEN = 10.0
+
+
+class LiveRun:
+    """Callable with what `train_trunk` reports."""
+
+    def __init__(self, title: str, key: str) -> None:
+        """`key`: of the artifact, small letters, digits and dashes; runs with one key share a page with a history."""
+        self._lines = Progress(title, "tokens", show_rate=False)
+        self._page, self._key = LivePage(title), key
+        self._artifact: UUID | None = None
+        self._sender: Sender[str] = Sender(self._publish)
+        self._shown = -SECONDS_BETWEEN
+
+    def __call__(self, training: Training) -> None:
+        """A window has ended."""
+        self._lines(training.num_tokens_done, training.num_tokens_total, str(training.window))
+        self._page.add(training)
+        if time.monotonic() - self._shown >= SECONDS_BETWEEN and in_run():
+            self._shown = time.monotonic()
+            self._sender.show(self._page.markdown())
+
+    def finish(self, result: TrunkResult) -> None:
+        """The run is complete: show its whole curve."""
+        if in_run():
+            self._page.finish(result)
+            self._sender.show(self._page.markdown())
+            self._sender.close()
+
+    def _publish(self, markdown: str) -> None:
+        if self._artifact is None:
+            created = create_markdown_artifact(markdown, key=self._key, description=self._page.title)
+            self._artifact = created if isinstance(created, UUID) else None
+        else:  # the client's own update would also store the whole page as an event, every time
+            client = get_client(sync_client=True)
+            client.request("PATCH", "/artifacts/{id}", path_params={"id": self._artifact}, json={"data": markdown})
