@@ -29,7 +29,7 @@ _TYPES: dict[str, Any] = {
     "rests": pa.list_(pa.list_(pa.int32())),
 }
 REQUESTS_SCHEMA = pa.schema(_TYPES)
-"""Encoded items: `num_bytes` UTF-8 bytes of each choice without leading white space, `shared` and `rests` as in `Request`."""
+"""Encoded items: `num_bytes` UTF-8 bytes of each choice without the white space all begin with, `shared` and `rests` as in `Request`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,15 @@ def encode_items(items: pa.Table, encode_texts: Encode, end_of_document: int) ->
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in ("item", "subset", "kind", "label")}
-    return found | {"num_bytes": [[len(text.lstrip().encode()) or len(text.encode()) for text in row["choices"]] for row in rows]}
+    return found | {"num_bytes": [[len(text.encode()) for text in bare(row["choices"])[1]] for row in rows]}
+
+
+def bare(choices: Sequence[str]) -> tuple[str, list[str]]:
+    """The white space that all choices begin with, and the choices without it: what an accuracy is normalized by."""
+    spaces = [text[: len(text) - len(text.lstrip())] for text in choices]
+    shortest = min(spaces, key=len)
+    common = shortest if all(space.startswith(shortest) for space in spaces) else ""
+    return common, [text[len(common) :] or text for text in choices]
 
 
 def _tokens(requests: Sequence[Request]) -> dict[str, list[Any]]:

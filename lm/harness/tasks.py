@@ -6,10 +6,13 @@ downloaded and no code of a task runs. Names of files are relative to the task's
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from lm.evaluation.requests import bare
 
 BUILDERS = ("json", "csv", "parquet", "text")
 Config = dict[str, Any]
@@ -27,22 +30,21 @@ def of_items(name: str, items: Sequence[Mapping[str, Any]], folder: Path) -> lis
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for kind in sorted({str(row["kind"]) for row in items}):
-        rows = [_row(row) for row in items if row["kind"] == kind]
-        delimiters = sorted({row.pop("delimiter") for row in rows}) if kind != "cloze" else [""]
-        if len(delimiters) > 1:
-            raise HarnessTaskError(f"evaluation set {name}: choices begin with different white space ({delimiters}); the harness takes one")
+        rows = [row for row in items if row["kind"] == kind]
+        delimiter = "" if kind == "cloze" else bare([choice for row in rows for choice in row["choices"]])[0]
         file = folder / f"{re.sub('[^A-Za-z0-9_-]', '-', name)}-{kind}.jsonl"  # brackets would be a pattern to the harness
-        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        found.append(_config(name, kind, file, delimiters[0]))
+        lines = [json.dumps(_row(row, delimiter), ensure_ascii=False) + "\n" for row in rows]
+        beside = file.with_suffix(f".{os.getpid()}.part")
+        beside.write_text("".join(lines), encoding="utf-8")
+        beside.replace(file)
+        found.append(_config(name, kind, file, delimiter))
     return found
 
 
-def _row(row: Mapping[str, Any]) -> Config:
-    choices = list(row["choices"])
-    delimiter = choices[0][: len(choices[0]) - len(choices[0].lstrip())]
-    bare = [choice.removeprefix(delimiter) for choice in choices]
-    answer = choices[row["label"]]
-    return {"item": row["item"], "prompt": row["prompt"], "choices": bare, "label": row["label"], "answer": answer, "delimiter": delimiter}
+def _row(row: Mapping[str, Any], delimiter: str) -> Config:
+    choices = [choice.removeprefix(delimiter) for choice in row["choices"]]
+    fields = {"item": row["item"], "prompt": row["prompt"], "choices": choices, "label": row["label"]}
+    return fields | {"answer": row["choices"][row["label"]]}
 
 
 def _config(name: str, kind: str, file: Path, delimiter: str) -> Config:
