@@ -8,7 +8,7 @@ torch's modules for several processes, which take a second to import, are touche
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.checkpoint import checkpoint
 
 from lm.training.errors import ConfigError
+from lm.training.machine import Parallel
 from lm.training.world import World
 
-Parallel = Literal["none", "ddp", "fsdp"]
 State = dict[str, Tensor]
 
 

@@ -7,13 +7,13 @@ Restarted under the same `Machine`, a run on a CPU ends in the same bits.
 """
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from lm.tokens.loader import IN_MEMORY_TOKENS
 from lm.training.errors import ConfigError
-from lm.training.layout import Parallel
 
 CHECKPOINT_SECONDS = 20.0
+Parallel = Literal["none", "ddp", "fsdp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
