@@ -23,15 +23,15 @@ from torch import Tensor
 from lm.tokens.loader import Stream
 from lm.tokens.selection import TokenData
 from lm.training.checkpoint import TRUNK, Body, CheckpointStore
-from lm.training.compiling import COMPILED
 from lm.training.clock import Clock, Seconds
+from lm.training.compiling import COMPILED
 from lm.training.config import RungPlan, TrainConfig, plan_rungs, run_id
 from lm.training.curve import Curve
 from lm.training.errors import DataLost, Divergence, RunMismatch, Stopped, TrainingDiverged
 from lm.training.learner import Learner, default_device, reproducible
 from lm.training.machine import HERE, Machine
 from lm.training.meter import Kept, Meter, kept
-from lm.training.outcome import collect
+from lm.training.outcome import collect, divergence_before, note_divergence
 from lm.training.peak import matmul_peak
 from lm.training.result import Progress, TrunkResult
 from lm.training.schedule import learning_rate
@@ -73,8 +73,11 @@ def train_trunk(
                 stream = open_stream(config, data, plans[-1].num_tokens, in_memory_tokens=machine.in_memory_tokens)
                 sitting = Sitting(config, store, stream, on_progress, machine, world, todo, stop)
                 with sitting.writing():
-                    for plan in todo:
-                        sitting.train(plan)
+                    try:
+                        for plan in todo:
+                            sitting.train(plan)
+                    except TrainingDiverged as error:
+                        raise TrainingDiverged(error.divergence, collect(config, ladder_id, store, plans, error.divergence)) from None
         return collect(config, ladder_id, store, plans)
 
 
@@ -135,7 +138,9 @@ class Sitting:
                 writer.close()
 
     def train(self, plan: RungPlan) -> None:
-        """Bring one rung to its decayed weights."""
+        """Bring one rung to its decayed weights. Raises: TrainingDiverged, also where that was found in an earlier sitting."""
+        if before := divergence_before(self.store, plan, self._environment):
+            raise TrainingDiverged(before)
         branch = self._resume(plan.name, plan.last_step)
         if branch is None:
             trunk = self._resume(TRUNK, plan.branch_step) or self._begin()
@@ -198,13 +203,18 @@ class Sitting:
         try:
             position.unread.append(self.learner.advance(rate))
         except TrainingDiverged as error:
-            raise TrainingDiverged(replace(error.divergence, path=position.path)) from None
+            raise self._diverged(position, replace(error.divergence, path=position.path)) from None
         except DataLost:
             if self.world.size == 1:  # companions still wait for this step's gradients
                 self._read(position, plan)
                 self._save(position)
             raise
         self._num_steps_done += 1
+
+    def _diverged(self, position: Position, divergence: Divergence) -> TrainingDiverged:
+        """The error of a run that cannot go on, after leaving word of it beside the states."""
+        note_divergence(self.store, divergence, self._body(position), self._environment)
+        return TrainingDiverged(divergence)
 
     def _read(self, position: Position, plan: RungPlan | None) -> None:
         """Bring values from the device and stop at the first that is no number; the clock is read here, when work is done."""
@@ -214,7 +224,8 @@ class Sitting:
             for step, (loss, norm, skipped) in enumerate(values, first):
                 if not (skipped or (math.isfinite(loss) and math.isfinite(norm))):
                     rate = learning_rate(self.config, step, plan)
-                    raise TrainingDiverged(Divergence(path=position.path, step=step, loss=loss, gradient_norm=norm, learning_rate=rate))
+                    found = Divergence(path=position.path, step=step, loss=loss, gradient_norm=norm, learning_rate=rate)
+                    raise self._diverged(position, found)
                 position.curve.add(step, loss, norm, skipped=bool(skipped))
             position.unread = []
         lap = self.clock.lap()

@@ -1,8 +1,10 @@
-"""Token files and an S3 server shared by the tests of training."""
+"""Token files, a server of processes and one of S3, shared by the tests of training."""
 
+import multiprocessing
 import sys
 import uuid
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,15 @@ from tests.storage import s3_server
 def data(tmp_path_factory: pytest.TempPathFactory) -> TokenData:
     """Some 9,000 training tokens in two files."""
     return make_data(tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture(scope="session")
+def children() -> Iterator[ForkServerContext]:
+    """Starts real processes in a tenth of a second, for the server that forks them has everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lm.training.trainer", "pytest"])
+    yield context
+    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")

@@ -1,106 +1,76 @@
-"""Real processes: killed and repeated, two at once, a full disk, and a machine without the rest of the project."""
+"""Real processes: two at once, no room on the disk, and a machine without the rest of the project."""
 
 import fcntl
 import json
-import os
-import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import asdict
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import training_children
 from training_data import CONFIG, RUNGS
 
 from lm.tokens.selection import TokenData
 from lm.training.trainer import train_trunk
 
 ROOT = Path(__file__).parents[2]
-PRELUDE = """
-    import sys, time, logging
-    from pathlib import Path
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    from lm.tokens.selection import TokenData
-    from lm.training.config import from_json
-    from lm.training.machine import Machine
-    from lm.training.trainer import train_trunk
-    config, files, selection, rungs, out = from_json(sys.argv[1]), sys.argv[2].split(","), sys.argv[3], eval(sys.argv[4]), sys.argv[5]
-    data = TokenData(files=tuple(files), selection=selection)
-"""
 
 
-def start(script: str, data: TokenData, rungs: list[int], out: Path) -> subprocess.Popen[str]:
-    code = textwrap.dedent(PRELUDE) + textwrap.dedent(script)
-    arguments = [CONFIG.to_json(), ",".join(data.files), data.selection, repr(rungs), str(out)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-SLOW = """
-    def step(progress):
-        print(progress.path, progress.step, flush=True)
-        time.sleep(0.02)
-    train_trunk(config, data, rungs, out, on_progress=step, machine=Machine(checkpoint_seconds=0.05))
-"""
-
-
-@pytest.mark.parametrize("lines_before_kill", [1, 9])
-def test_a_killed_run_ends_in_the_same_bits(data: TokenData, tmp_path: Path, lines_before_kill: int) -> None:
-    unbroken = train_trunk(CONFIG, data, RUNGS, tmp_path / "unbroken")
-    process = start(SLOW, data, RUNGS, tmp_path / "killed")
-    assert process.stdout is not None
-    for _ in range(lines_before_kill):
-        process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "rung-5120.json").exists()
-    resumed = train_trunk(CONFIG, data, RUNGS, tmp_path / "killed")
-    for one, two in zip(unbroken.checkpoints, resumed.checkpoints, strict=True):
-        assert Path(one.file).read_bytes() == Path(two.file).read_bytes()
-    assert pq.read_table(unbroken.metrics_file).equals(pq.read_table(resumed.metrics_file))
-    assert not list((tmp_path / "killed").rglob("*.part"))
-
-
-def test_a_second_process_waits_for_the_first(data: TokenData, tmp_path: Path) -> None:
+def test_a_second_process_waits_for_the_first(children: ForkServerContext, data: TokenData, tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
+    ours, theirs = children.Pipe(duplex=False)
     with open(tmp_path / "lock", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        second = start("train_trunk(config, data, rungs, out)", data, RUNGS[:1], tmp_path)
-        assert second.stderr is not None
-        assert "another process trains the run" in second.stderr.readline()
-        assert second.poll() is None
-    assert second.wait(timeout=120) == 0
+        second = children.Process(target=training_children.tell_warnings, args=(theirs, CONFIG, data, RUNGS[:1], tmp_path))
+        second.start()
+        assert "another process trains the run" in ours.recv()
+        assert second.is_alive()
+        assert not (tmp_path / "rung-1280.json").exists()
+    assert ours.recv() == "done"
+    second.join()
     assert (tmp_path / "rung-1280.json").exists()
-    second.communicate()
 
 
-FULL = """
-    import resource
-    train_trunk(config, data, rungs[:1], out)
-    before = sorted(str(path) for path in Path(out).rglob("*"))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-    try:
-        train_trunk(config, data, rungs, out)
-    except Exception as error:
-        print(type(error).__name__, error)
-    assert sorted(str(path) for path in Path(out).rglob("*")) == before
-"""
+def told(children: ForkServerContext, target: Callable[..., None], *arguments: object) -> tuple[str | None, object]:
+    """The two things that a process tells."""
+    ours, theirs = children.Pipe(duplex=False)
+    process = children.Process(target=target, args=(theirs, *arguments))
+    process.start()
+    theirs.close()
+    failure = ours.recv()
+    rest = None if failure is None else ours.recv()
+    process.join()
+    return failure, rest
 
 
-def test_a_full_disk_is_explained_and_harms_nothing(data: TokenData, tmp_path: Path) -> None:
-    process = start(FULL, data, RUNGS[:2], tmp_path / "full")
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert output.startswith("CheckpointError")
-    assert "earlier states are intact: make room and run again" in output
-    unbroken = train_trunk(CONFIG, data, RUNGS[:2], tmp_path / "unbroken")
-    resumed = train_trunk(CONFIG, data, RUNGS[:2], tmp_path / "full")
-    assert Path(unbroken.checkpoints[1].file).read_bytes() == Path(resumed.checkpoints[1].file).read_bytes()
+def test_a_limit_on_files_is_explained_and_harms_nothing(children: ForkServerContext, data: TokenData, tmp_path: Path) -> None:
+    failure, untouched = told(children, training_children.fill_by_a_limit, CONFIG, data, RUNGS[:2], tmp_path / "full")
+    assert failure is not None
+    assert "earlier states are intact: make room and run again" in failure
+    assert untouched
+    check_resumed(data, RUNGS[:2], tmp_path, tmp_path / "full")
+
+
+def test_a_full_filesystem_is_explained_and_harms_nothing(children: ForkServerContext, data: TokenData, tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    arguments = (CONFIG, data, RUNGS, tmp_path / "tiny", tmp_path / "kept")
+    failure, whole = told(children, training_children.fill_a_filesystem, *arguments)
+    if failure is None:
+        pytest.skip("needs a kernel that lets this user mount a filesystem in a namespace")
+    assert "No space left on device" in failure
+    assert "earlier states are intact: make room and run again" in failure
+    assert whole
+    check_resumed(data, RUNGS, tmp_path, tmp_path / "kept")
+
+
+def check_resumed(data: TokenData, rungs: list[int], tmp_path: Path, left: Path) -> None:
+    unbroken, resumed = (train_trunk(CONFIG, data, rungs, folder) for folder in (tmp_path / "unbroken", left))
+    assert [found.weights_digest for found in resumed.checkpoints] == [found.weights_digest for found in unbroken.checkpoints]
 
 
 def specification(data: TokenData, out: Path) -> dict[str, object]:
