@@ -29,7 +29,9 @@ MAIN_RUNS = """
     WHERE coalesce(json_extract_string(config, '$.schedule'), 'wsd') = 'wsd'
       AND coalesce(json_extract_string(config, '$.optimizer'), 'adamw') = 'adamw'
       AND json_extract_string(config, '$.unique_tokens') IS NULL AND json_extract_string(config, '$.mix') IS NULL
-    QUALIFY row_number() OVER (PARTITION BY ladder_id, num_params, seed ORDER BY finished_at DESC, run_id) = 1
+    QUALIFY row_number() OVER (
+        PARTITION BY ladder_id, num_params, seed ORDER BY coalesce(state, 'complete') <> 'complete', finished_at DESC, run_id
+    ) = 1
 """
 """The runs that laws and conclusions are about: one per ladder, size and seed."""
 

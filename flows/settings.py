@@ -156,6 +156,14 @@ class TrainSettings(StageSettings):
     """'muon' uses it for the matrices of the blocks and adamw for the rest."""
     unique_tokens: int | None = Field(None, ge=1)
     """Repeat the first so many tokens of the ladder; every token once if not said."""
+    mix: list[str] = []
+    """Sources by weight, such as en.wikipedia.org=3 *=1: a host, a domain with all its hosts, or * for the rest; rank order if empty."""
+    min_rate: float = Field(0.0, ge=0, lt=1)
+    """Learning rate at the end of a rung, as a part of its peak."""
+    spike_deviations: float | None = Field(None, gt=0)
+    """Skip updates whose loss or gradient norm is so many robust deviations above the recent ones, say 6; none if not said."""
+    dtype: str = Field("float32", pattern="^(float32|bfloat16)$")
+    """'bfloat16' multiplies matrices in it; weights and optimizer stay float32."""
     batch_tokens: int = Field(512, ge=1)
     """Tokens per step."""
     context_tokens: int = Field(128, ge=2)

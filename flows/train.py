@@ -26,6 +26,7 @@ from lm.models.config import preset
 from lm.tokens.selection import TokenData
 from lm.training import TrainConfig, TrunkResult, defaults, run_id
 from lm.training.config import TRAINER_VERSION, plan_rungs
+from lm.training.errors import ConfigError, TrainingDiverged
 from lm.training.machine import Machine
 from storage.lake import Lake
 from storage.ledger import Output, Work
@@ -94,8 +95,18 @@ def configure(settings: TrainSettings, known: Ladder, tuned: Sequence[Tuning]) -
         learning_rate=rate,
         num_threads=settings.num_threads,
     )
-    given: dict[str, Any] = settings.model_dump(include={"schedule", "optimizer", "unique_tokens"})
+    given: dict[str, Any] = settings.model_dump(include={"schedule", "optimizer", "unique_tokens", "min_rate", "spike_deviations", "dtype"})
+    given["mix"] = tuple(map(_weighted, settings.mix))
     return replace(config, warmup_tokens=min(config.warmup_tokens, known.rungs_tokens[0] // SHORTEST_RUNG_IN_WARMUPS), **given)
+
+
+def _weighted(source: str) -> tuple[str, float]:
+    """A source of a mix and its weight. Raises: ConfigError."""
+    name, _, weight = source.rpartition("=")
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise ConfigError(f"a source of a mix is HOST=WEIGHT such as en.wikipedia.org=3, got {source!r}") from None
 
 
 def config_of(lake: Lake, settings: TrainSettings, ladder_id: str) -> TrainConfig:
@@ -119,24 +130,28 @@ def train(work: Work, config: TrainConfig, ladder_id: str, writers: Sequence[str
     started = time.monotonic()
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
         live = LiveRun(f"train {config.model.name} seed {config.seed}", f"train-{config.model.name}-seed-{config.seed}")
-        result: TrunkResult = in_child(
-            TRAIN,
-            config,
-            token_data(lake, ladder_id),
-            work.parameters["rungs"],
-            home(lake) / "runs" / work.slot,
-            ladder_id=ladder_id,
-            on_progress=live,
-            machine=Machine(writers=tuple(writers)),
-        )
+        arguments = (config, token_data(lake, ladder_id), work.parameters["rungs"], home(lake) / "runs" / work.slot)
+        result = _as_far_as_it_goes(*arguments, ladder_id=ladder_id, on_progress=live, machine=Machine(writers=tuple(writers)))
         live.finish(result)
         tables = {
             "runs": pa.Table.from_pylist([{**result.run_row(), "lake_snapshot": lake.snapshot_id()}]),
-            "checkpoints": _checkpoint_rows(lake, out, result),
+            **({"checkpoints": _checkpoint_rows(lake, out, result)} if result.checkpoints else {}),
             "metrics": pq.read_table(result.metrics_file),
             "run_speed": pq.read_table(result.speed_file),
         }
     return Output(work=work, tables=tables, seconds=time.monotonic() - started)
+
+
+def _as_far_as_it_goes(*arguments: Any, **options: Any) -> TrunkResult:
+    """Train in a child. A run that diverged is a result too, with the rungs it finished, and is not trained again."""
+    try:
+        result: TrunkResult = in_child(TRAIN, *arguments, **options)
+    except TrainingDiverged as error:
+        if error.result is None:
+            raise
+        LOG.error("  %s. It is kept as diverged, with %d finished rungs.", error, len(error.result.checkpoints))
+        return error.result
+    return result
 
 
 def _checkpoint_rows(lake: Lake, out: OutputDir, result: TrunkResult) -> pa.Table:
