@@ -13,10 +13,7 @@ from prefect.artifacts import create_table_artifact
 
 from flows.common import LOG, in_run
 from lm.training import TrainConfig
-from lm.training.cost import Cost, Seen, cost_of, speed_of, wall_hours
-from lm.training.learner import default_device
-from lm.training.peak import matmul_peak
-from lm.training.trainer import device_name
+from lm.training.cost import Cost, Seen, cost_of, speed_of, this_device, this_peak, wall_hours
 from storage.lake import Lake
 
 RUNS = """
@@ -108,13 +105,11 @@ class Estimator:
     def __init__(self, lake: Lake, price_per_hour: float | None, *, here: bool = True) -> None:
         self._seen = [Seen(*row) for row in lake.rows(RUNS)]
         self._price = price_per_hour
-        own = device_name(default_device())
-        self.device = own if here or not self._seen else self._seen[0].device
+        self.device = this_device() if here or not self._seen else self._seen[0].device
 
     @cached_property
     def _peak(self) -> float:
-        device = default_device()
-        return matmul_peak(device, "float32" if device == "cpu" else "bfloat16", 1)
+        return this_peak()
 
     def of(self, config: TrainConfig, rungs_tokens: Sequence[int], reached_tokens: int = 0) -> Cost:
         """What is left of a training."""

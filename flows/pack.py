@@ -28,7 +28,8 @@ def train_here(training: TrainSettings) -> StageResult:
     """One training, committed when it ends."""
     with open_lake() as lake:
         planned = train.plan(lake, training)
-        return settle(lake, planned, lambda todo: [train.train.fn(unit.work, unit.unit, str(training.ladder_id)) for unit in todo])
+        ladder_id, writers = str(training.ladder_id), training.writers
+        return settle(lake, planned, lambda todo: [train.train.fn(unit.work, unit.unit, ladder_id, writers) for unit in todo])
 
 
 def train_side_by_side(trainings: Sequence[TrainSettings], num_parallel: int) -> list[str]:

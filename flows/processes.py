@@ -88,6 +88,8 @@ def _follow(pipe: Connection, on_progress: Callable[..., None] | None) -> Any:
 
 
 def _last_words(name: str, exitcode: int | None) -> str:
+    if exitcode == -signal.SIGINT:
+        return f"{name}: stopped; run again to go on"
     if exitcode is not None and exitcode < 0:
         return f"{name}: its process was ended by {signal.Signals(-exitcode).name}; out of memory? Run fewer side by side to go on."
     return f"{name}: its process ended with status {exitcode} and no answer"
@@ -96,6 +98,7 @@ def _last_words(name: str, exitcode: int | None) -> str:
 def _answer(pipe: Connection, function: Callable[..., Any] | str, args: Any, kwargs: dict[str, Any], reports: bool) -> None:
     """What the child does: call, and send progress, then the result or the error."""
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches children too: they end at once, without a traceback each
     if reports:
         kwargs["on_progress"] = lambda *values: pipe.send(("progress", values))
     try:

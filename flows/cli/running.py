@@ -64,8 +64,11 @@ def friendly_errors(command: Callable[P, T]) -> Callable[P, T]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
-        except (typer.Exit, typer.Abort, typer.BadParameter, KeyboardInterrupt):
+        except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except KeyboardInterrupt:
+            CONSOLE.print("stopped; what is finished is kept, the same command goes on with the rest")
+            sys.exit(130)
         except Exception as error:
             if os.environ.get("LADDER_TRACEBACK"):
                 traceback.print_exc()

@@ -10,8 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from lm.training.config import TrainConfig, plan_rungs
 
 ASSUMED_MFU = 0.4
@@ -23,6 +21,8 @@ ACTIVATION_BYTES = 34
 DEVICE_BYTES = 1 << 30
 """What a process takes of an accelerator before the first tensor: context, kernels, workspaces of matrix products."""
 SECONDS_PER_HOUR = 3600.0
+START_SECONDS = 5.0
+"""Until the first step: a process, its libraries, the tokens. Measured: 3 to 4 s on an idle core, several times that on a busy one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def cost_of(
 ) -> Cost:
     """Tokens, FLOPs, hours and money of what is left of one training, alone on its device or thread."""
     tokens = train_tokens(config, rungs_tokens, reached_tokens)
-    hours = tokens / speed.tokens_per_second / SECONDS_PER_HOUR
+    hours = (tokens / speed.tokens_per_second + START_SECONDS) / SECONDS_PER_HOUR if tokens else 0.0
     money = None if price_per_hour is None else hours * price_per_hour
     return Cost(tokens, tokens * config.model.flops_per_token, hours, money, memory_bytes(config), speed.source)
 
@@ -107,7 +107,25 @@ def memory_bytes(config: TrainConfig) -> int:
 
 def accelerator_bytes() -> int | None:
     """Memory of the accelerator that this process sees first; None without one. It wakes the accelerator up, so ask in a child process."""
+    import torch  # plans are made where it need not be loaded
+
     return int(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
+
+
+def this_device() -> str:
+    """The device this machine trains on, as runs name it."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def this_peak() -> float:
+    """Its peak of matrix products, in the type that runs take there; of one thread on a CPU."""
+    import torch
+
+    from lm.training.peak import matmul_peak
+
+    return matmul_peak("cuda", "bfloat16", 1) if torch.cuda.is_available() else matmul_peak("cpu", "float32", 1)
 
 
 def fit_side_by_side(memories: Sequence[int], device_bytes: int, most: int, headroom: float = 0.9) -> int:

@@ -9,7 +9,7 @@ from training_data import CONFIG, RUNGS
 from lm.models.config import preset
 from lm.training.budget import Budget, choose
 from lm.training.config import TrainConfig, plan_rungs
-from lm.training.cost import Cost, Seen, Speed, cost_of, fit_side_by_side, memory_bytes, speed_of, train_tokens, wall_hours
+from lm.training.cost import START_SECONDS, Cost, Seen, Speed, cost_of, fit_side_by_side, memory_bytes, speed_of, train_tokens, wall_hours
 from lm.training.defaults import own_rate
 from lm.training.scaling_rule import RULES, nearest, rescale, suggest
 
@@ -59,7 +59,7 @@ def test_hours_come_from_the_nearest_run_on_the_device() -> None:
 def test_cost_in_flops_hours_and_money() -> None:
     cost = cost_of(CONFIG, RUNGS, Speed(100.0, "said"), price_per_hour=3.0)
     assert cost.flops == cost.train_tokens * CONFIG.model.flops_per_token
-    assert cost.hours == pytest.approx(cost.train_tokens / 360_000)
+    assert cost.hours == pytest.approx((cost.train_tokens / 100 + START_SECONDS) / 3600)
     assert cost.money == pytest.approx(3.0 * cost.hours)
     assert cost_of(CONFIG, RUNGS, Speed(100.0, "said")).money is None
     assert cost_of(CONFIG, RUNGS, Speed(100.0, "said"), reached_tokens=RUNGS[-1]).flops == 0
