@@ -14,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lm.models import by_hand
 from lm.models.attention import KeyValueCache, attend
 from lm.models.config import ModelConfig
+from lm.models.head import head_loss
+from lm.models.linear import Linear, linear
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -34,17 +37,18 @@ class GPT2Block(nn.Module):
         width = config.width
         self.layer, self.head_width = layer, config.head_width
         self.attention_norm = nn.LayerNorm(width, config.norm_epsilon)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.attention_out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.attention_out = Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width, config.norm_epsilon)
-        self.mlp_in = nn.Linear(width, config.mlp_width)
-        self.mlp_out = nn.Linear(config.mlp_width, width)
+        self.mlp_in = Linear(width, config.mlp_width)
+        self.mlp_out = Linear(config.mlp_width, width)
 
     def forward(
         self, x: "Float[Tensor, 'batch seq width']", mask: "Mask", cache: KeyValueCache | None = None
     ) -> "Float[Tensor, 'batch seq width']":
         x = x + self.attention_out(self._attend(self.attention_norm(x), mask, cache))
-        out: Tensor = x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
+        hidden = self.mlp_in(self.mlp_norm(x))
+        out: Tensor = x + self.mlp_out(by_hand.gelu(hidden) if by_hand.wanted(hidden) else F.gelu(hidden, approximate="tanh"))
         return out
 
     def _attend(self, x: Tensor, mask: "Mask", cache: KeyValueCache | None) -> Tensor:
@@ -64,12 +68,21 @@ class GPT2(nn.Module):
         self.positions = nn.Embedding(config.context_tokens, config.width)
         self.blocks = nn.ModuleList(GPT2Block(config, layer) for layer in range(config.depth))
         self.final_norm = nn.LayerNorm(config.width, config.norm_epsilon)
+        self.head_piece: int | None = None
+        """Logits of a loss that are held at once; None: as lm/models/head.py sees fit."""
         _draw_weights(self, seed)
 
     def forward(
-        self, tokens: "Int[Tensor, 'batch seq']", mask: "Mask" = None, cache: KeyValueCache | None = None
-    ) -> "Float[Tensor, 'batch seq vocab']":
-        """Logits; `mask` and `cache` as in `Transformer.forward`. Positions count from the start of the row, not of a document."""
+        self,
+        tokens: "Int[Tensor, 'batch seq']",
+        mask: "Mask" = None,
+        cache: KeyValueCache | None = None,
+        targets: "Int[Tensor, 'batch seq'] | None" = None,
+    ) -> "Float[Tensor, 'batch seq vocab'] | Float[Tensor, '']":
+        """Logits, or with `targets` their mean cross-entropy; `mask` and `cache` as in `Transformer.forward`.
+
+        Positions count from the start of the row, not of a document.
+        """
         if cache is not None:
             mask = cache.mask(tokens.shape[1])
         start = 0 if cache is None else cache.length
@@ -78,7 +91,8 @@ class GPT2(nn.Module):
             x = block(x, mask, cache)
         if cache is not None:
             cache.advance(tokens.shape[1])
-        return F.linear(self.final_norm(x), self.embedding.weight)
+        x, weight = self.final_norm(x), self.embedding.weight
+        return linear(x, weight) if targets is None else head_loss(x, weight, targets, self.head_piece)
 
 
 def _draw_weights(model: GPT2, seed: int) -> None:

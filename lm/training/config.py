@@ -17,7 +17,7 @@ from lm.models.config import ModelConfig
 from lm.training.errors import ConfigError
 from storage.digest import digest
 
-TRAINER_VERSION = "1"
+TRAINER_VERSION = "2"
 """Raise it when a change of model, optimizer, schedule or data order changes what a run learns."""
 
 Schedule = Literal["wsd", "cosine", "linear"]

@@ -17,8 +17,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from lm.models.attention import document_mask
 from lm.models.build import build
-from lm.models.transformer import document_mask, mean_loss
 from lm.tokens.loader import MissingTokensError, Stream
 from lm.training import optimizers
 from lm.training.compiling import compile_or_not
@@ -126,7 +126,7 @@ class Learner:
         """Mean loss of some rows."""
         with self._autocast():
             mask = document_mask(inputs, self._stream.end_of_document) if self.config.mask_documents else None
-            loss: Tensor = mean_loss(self._forward(inputs, mask), targets)
+            loss: Tensor = self._forward(inputs, mask, targets=targets)
         return loss
 
     def _skips(self, loss: float, norm: float, learning_rate: float) -> bool:
