@@ -12,7 +12,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 
-from flows.common import in_run
+from flows.common import LOG, in_run
 from flows.progress import Progress
 from flows.sender import Sender
 from lm.training.live_page import LivePage
@@ -31,10 +31,14 @@ class LiveRun:
         self._page, self._key = LivePage(title), key
         self._artifact: UUID | None = None
         self._sender: Sender[str] = Sender(self._publish)
-        self._shown = -SECONDS_BETWEEN
+        self._title, self._begun, self._shown = title, time.monotonic(), -SECONDS_BETWEEN
+        self._is_first = True
 
     def __call__(self, training: Training) -> None:
         """A window has ended."""
+        if self._is_first:
+            self._is_first = False
+            LOG.info("  %s: first step after %.1f s", self._title, time.monotonic() - self._begun - training.window.speed.seconds)
         self._lines(training.num_tokens_done, training.num_tokens_total, str(training.window))
         self._page.add(training)
         if time.monotonic() - self._shown >= SECONDS_BETWEEN and in_run():
