@@ -243,6 +243,8 @@ class SweepSettings(StageSettings):
     """adamw, muon."""
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate of all runs; if not said each size takes what `ladder tune` found for it, else its own default."""
+    dtype: str = Field("float32", pattern="^(float32|bfloat16)$")
+    """'bfloat16' multiplies matrices in it; weights and optimizer stay float32."""
     batch_tokens: int = Field(512, ge=1)
     """Tokens per step."""
     max_flops: float | None = Field(None, gt=0)

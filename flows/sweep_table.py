@@ -119,6 +119,7 @@ def trainings(settings: SweepSettings, known: train.Ladder) -> list[TrainSetting
             schedule=schedule,
             optimizer=optimizer,
             unique_tokens=amount,
+            dtype=settings.dtype,
             batch_tokens=settings.batch_tokens,
         )
         for model, amount, schedule, optimizer, seed in axes

@@ -166,6 +166,11 @@ def plan_rungs(config: TrainConfig, rungs_tokens: list[int]) -> list[RungPlan]:
             f"the smallest rung, {plans[0].num_tokens} tokens, begins to decay at step {plans[0].branch_step}, before the warm-up ends "
             f"at step {warmup_steps}; use warmup_tokens of at most {plans[0].branch_step * config.batch_tokens}"
         )
+    if config.schedule != "wsd" and plans[0].last_step <= warmup_steps:
+        raise ConfigError(
+            f"the smallest rung, {plans[0].num_tokens} tokens, ends at step {plans[0].last_step}, before the warm-up does at step "
+            f"{warmup_steps}; use warmup_tokens below {plans[0].num_tokens}"
+        )
     return plans
 
 

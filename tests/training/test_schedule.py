@@ -124,6 +124,14 @@ def test_bad_rungs_are_explained(rungs: list[int], says: str) -> None:
         plan_rungs(config, rungs)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_rung_must_outlast_the_warmup(schedule: str) -> None:
+    config = dataclasses.replace(CONFIG, schedule=schedule)
+    assert plan_rungs(config, [320])[0].last_step == 5
+    with pytest.raises(ConfigError, match="warmup_tokens below 256"):
+        plan_rungs(config, [256, 1280])
+
+
 def test_defaults_scale_the_rate_with_the_size() -> None:
     small, large = (defaults(preset(name, vocab_size=2048, context_tokens=128), seed=0) for name in ("d2w64", "d4w128"))
     assert (small.learning_rate, large.learning_rate) == (0.002, 0.001)
