@@ -28,8 +28,8 @@ def train_here(training: TrainSettings) -> StageResult:
     """One training, committed when it ends."""
     with open_lake() as lake:
         planned = train.plan(lake, training)
-        ladder_id, writers = str(training.ladder_id), training.writers
-        return settle(lake, planned, lambda todo: [train.train.fn(unit.work, unit.unit, ladder_id, writers) for unit in todo])
+        ladder_id, machine = str(training.ladder_id), train.machine_of(training)
+        return settle(lake, planned, lambda todo: [train.train.fn(unit.work, unit.unit, ladder_id, machine) for unit in todo])
 
 
 def train_side_by_side(trainings: Sequence[TrainSettings], num_parallel: int) -> list[str]:

@@ -170,6 +170,16 @@ class TrainSettings(StageSettings):
     """Tokens per sequence."""
     num_threads: int = Field(1, ge=1)
     """CPU threads; they decide the bits of a CPU run."""
+    compile: bool = False
+    """Compile the model with torch.compile: faster steps after a minute of compiling; where it fails the run goes on without."""
+    num_processes: int | None = Field(None, ge=1)
+    """Processes that share the run; one per accelerator of the machine if not said, one on a machine without."""
+    parallel: str = Field("ddp", pattern="^(none|ddp|fsdp)$")
+    """How they share it: 'ddp' keeps a copy of the model on each, 'fsdp' a part."""
+    micro_batch_tokens: int | None = Field(None, ge=1)
+    """Tokens that go through the model at once on each process, for memory; the whole of its part of a batch if not said."""
+    recompute_blocks: bool = False
+    """Keep less for the backward pass and compute it again: activation checkpointing."""
     writers: list[str] = []
     """Tools that get the run's curves too: tensorboard, wandb (extra `writers`). wandb stays offline unless WANDB_MODE says otherwise."""
 

@@ -22,12 +22,14 @@ from flows.live import LiveRun
 from flows.processes import in_child
 from flows.rates import Tuning, tuned_rate, tunings
 from flows.settings import TrainSettings
+from flows.torchrun import processes_for, train_together
 from lm.models.config import preset
 from lm.tokens.selection import TokenData
 from lm.training import TrainConfig, TrunkResult, defaults, run_id
 from lm.training.config import TRAINER_VERSION, plan_rungs
 from lm.training.errors import ConfigError, TrainingDiverged
-from lm.training.machine import Machine
+from lm.training.machine import HERE, Machine
+from storage import files
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import OutputDir, home, local_copy, output_dir, relative
@@ -95,7 +97,9 @@ def configure(settings: TrainSettings, known: Ladder, tuned: Sequence[Tuning]) -
         learning_rate=rate,
         num_threads=settings.num_threads,
     )
-    given: dict[str, Any] = settings.model_dump(include={"schedule", "optimizer", "unique_tokens", "min_rate", "spike_deviations", "dtype"})
+    given: dict[str, Any] = settings.model_dump(
+        include={"schedule", "optimizer", "unique_tokens", "min_rate", "spike_deviations", "dtype", "compile"}
+    )
     given["mix"] = tuple(map(_weighted, settings.mix))
     return replace(config, warmup_tokens=min(config.warmup_tokens, known.rungs_tokens[0] // SHORTEST_RUNG_IN_WARMUPS), **given)
 
@@ -125,25 +129,40 @@ def token_data(lake: Lake, ladder_id: str) -> TokenData:
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False, task_run_name="train {work.slot}")
-def train(work: Work, config: TrainConfig, ladder_id: str, writers: Sequence[str] = ()) -> Output:
+def train(work: Work, config: TrainConfig, ladder_id: str, machine: Machine = HERE, num_processes: int = 1) -> Output:
     """Train one trunk with its decayed branches; goes on where an earlier attempt ended."""
     started = time.monotonic()
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
         live = LiveRun(f"train {config.model.name} seed {config.seed}", f"train-{config.model.name}-seed-{config.seed}")
-        arguments = (config, token_data(lake, ladder_id), work.parameters["rungs"], home(lake) / "runs" / work.slot)
-        result = _as_far_as_it_goes(*arguments, ladder_id=ladder_id, on_progress=live, machine=Machine(writers=tuple(writers)))
+        arguments = (config, token_data(lake, ladder_id), work.parameters["rungs"], run_home(lake, work.slot))
+        options = {"ladder_id": ladder_id, "on_progress": live, "machine": machine}
+        result = _brought_here(lake, out, _as_far_as_it_goes(num_processes, *arguments, **options))
         live.finish(result)
         tables = {
             "runs": pa.Table.from_pylist([{**result.run_row(), "lake_snapshot": lake.snapshot_id()}]),
-            **({"checkpoints": _checkpoint_rows(lake, out, result)} if result.checkpoints else {}),
+            **({"checkpoints": _checkpoint_rows(lake, result)} if result.checkpoints else {}),
             "metrics": pq.read_table(result.metrics_file),
             "run_speed": pq.read_table(result.speed_file),
         }
     return Output(work=work, tables=tables, seconds=time.monotonic() - started)
 
 
-def _as_far_as_it_goes(*arguments: Any, **options: Any) -> TrunkResult:
-    """Train in a child. A run that diverged is a result too, with the rungs it finished, and is not trained again."""
+def run_home(lake: Lake, slot: str) -> str:
+    """Where a run keeps its states: in the lake on a disk; with the data on an object store, so that any machine can go on with it."""
+    remote = is_remote(lake.settings.data_path)
+    return f"{lake.settings.data_path}trainings/{slot}" if remote else str(home(lake) / "runs" / slot)
+
+
+def machine_of(settings: TrainSettings) -> Machine:
+    """How a training is to be carried out."""
+    chosen = settings.model_dump(include={"parallel", "micro_batch_tokens", "recompute_blocks"})
+    return Machine(writers=tuple(settings.writers), **chosen)
+
+
+def _as_far_as_it_goes(num_processes: int, *arguments: Any, **options: Any) -> TrunkResult:
+    """Train in a child, or several. A run that diverged is a result too, with the rungs it finished, and is not trained again."""
+    if num_processes > 1:
+        return train_together(*arguments, num_processes=num_processes, **options)
     try:
         result: TrunkResult = in_child(TRAIN, *arguments, **options)
     except TrainingDiverged as error:
@@ -154,16 +173,26 @@ def _as_far_as_it_goes(*arguments: Any, **options: Any) -> TrunkResult:
     return result
 
 
-def _checkpoint_rows(lake: Lake, out: OutputDir, result: TrunkResult) -> pa.Table:
-    return pa.Table.from_pylist([{**row, "file": _kept(lake, out, row["file"])} for row in result.checkpoint_rows()])
+def _brought_here(lake: Lake, out: OutputDir, result: TrunkResult) -> TrunkResult:
+    """The result with its small files as local ones; the weights stay where the run has left them."""
+    if not is_remote(result.metrics_file):
+        return result
+
+    def bring(url: str) -> str:
+        copy = out.path / Path(url).name
+        with files.open_read(url, lake.settings.s3fs_options()) as file:
+            copy.write_bytes(file.read())
+        return str(copy)
+
+    return replace(result, metrics_file=bring(result.metrics_file), speed_file=bring(result.speed_file))
 
 
-def _kept(lake: Lake, out: OutputDir, file: str) -> str:
-    """Where the weights stay: beside the run on a disk, in the lake's data where that is on an object store."""
-    if not is_remote(lake.settings.data_path):
-        return relative(lake, file)
-    (out.path / Path(file).name).write_bytes(Path(file).read_bytes())
-    return relative(lake, out.publish(Path(file).name))
+def _checkpoint_rows(lake: Lake, result: TrunkResult) -> pa.Table:
+    return pa.Table.from_pylist([{**row, "file": relative(lake, row["file"])} for row in result.checkpoint_rows()])
+
+
+def _trained(unit: Planned[TrainConfig], ladder_id: str, settings: TrainSettings) -> Output:
+    return train(unit.work, unit.unit, ladder_id, machine_of(settings), processes_for(unit.unit, settings.num_processes))
 
 
 @flow(name="train", flow_run_name="train {settings.model} seed {settings.seed}")
@@ -172,7 +201,7 @@ def train_flow(settings: TrainSettings = TrainSettings()) -> StageResult:
     with open_lake() as lake:
         ladder_id = settings.ladder_id or ladder.newest(lake)
         run = plan(lake, settings)
-        result = settle(lake, run, lambda todo: [train(unit.work, unit.unit, ladder_id, settings.writers) for unit in todo])
+        result = settle(lake, run, lambda todo: [_trained(unit, ladder_id, settings) for unit in todo])
         publish_markdown("train", f"`{run.units[0].work.slot}`: {result}", "Run")
         LOG.debug("%s", result)
         return result

@@ -8,7 +8,7 @@ run.json: {"config": {...TrainConfig...}, "ladder_id": "...", "validation_id": "
 {...Machine...} or only "device". Progress goes to standard error, or, with --progress-json, as lines {"progress": ...} to standard output.
 The result is the last line of JSON on standard output and `out_dir`/result.json; with a validation_id, `out_dir`/evaluation.parquet
 holds the rows of `metrics` for every rung. Run it again after an interruption and it continues; SIGTERM and SIGINT keep the state first.
-Exit status 1: a known failure, whose message is on standard error.
+Exit status 1: a known failure, whose message is on standard error; of a run that diverged there is a result too.
 """
 
 import argparse
@@ -65,6 +65,8 @@ def _report(file: Path, on_progress: OnProgress, name: str) -> int:
     except (TrainingError, MissingTokensError, FileNotFoundError, MemoryError, json.JSONDecodeError) as error:
         if not (name and isinstance(error, TrainingDiverged | Stopped)):  # every process has these; the first says them
             print(f"{name}{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        if not name and isinstance(error, TrainingDiverged) and error.result is not None:
+            print(json.dumps(asdict(error.result)), flush=True)
         return 1
     if not name:
         print(json.dumps(asdict(result)), flush=True)
