@@ -14,7 +14,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def read_items(name: str, path: str | Path, fields: Fields = Fields(), spec: Spe
     stems = [file.name.split(".")[0] if len(files) > 1 else None for _, file in found]
     table |= {"subset": [(task.subset if task else None) or stem for task, stem in ((tasks[i], stems[i]) for i in used)]}
     for column in ("kind", "prompt", "choices", "label"):
-        table[column] = [getattr(tasks[i], column) if tasks[i] else None for i in used]
+        table[column] = [getattr(task, column) if (task := tasks[i]) and task.kind else None for i in used]
     return pa.table({"evaluation_set": [name] * len(used), "item": [ids[i] for i in used], **table}, schema=SCORED_ITEMS)
 
 
@@ -111,11 +111,20 @@ def _task(name: str, row: Row, place: int, spec: Spec) -> Task | None:
         return formats.read(row, spec)
     except (FormatError, KeyError, TypeError) as error:
         if _is_unlabelled(row) and not spec.label:
-            return None
+            return _without_label(row, spec)
         raise ItemsError(
             f"evaluation set {name}: row {place + 1} is not the task its fields say: {error}; name fields with --choices and --label, "
             "or say --task none"
         ) from error
+
+
+def _without_label(row: Row, spec: Spec) -> Task | None:
+    """What is asked in a row whose answer is kept back: documents are compared with it, no model is scored on it."""
+    try:
+        found = formats.read({**row, "label": 0, "gold": 0}, spec)
+    except (FormatError, KeyError, TypeError):
+        return None
+    return replace(found, kind="") if found else None
 
 
 def _is_unlabelled(row: Row) -> bool:
@@ -128,7 +137,7 @@ def _complete(columns: dict[str, list[str | None]], tasks: Sequence[Task | None]
     for i, task in enumerate(tasks):
         if task and not fields.question and columns["context"][i] != task.question:
             columns["question"][i] = columns["question"][i] or task.question
-        if task and not fields.answer:
+        if task and task.kind and not fields.answer:
             columns["answer"][i] = task.choices[task.label].strip() if task.kind != "minimal_pairs" else None
 
 
