@@ -148,7 +148,7 @@ def _known_items(lake: Lake, ladder_id: str) -> pa.Table:
     files = lake.rows("SELECT any_value(selection_file), max(rank_limit) FROM rungs WHERE ladder_id = ?", [ladder_id])
     selection = pq.read_table(local_copy(lake, files[0][0]), columns=["rank", "id", "split"])
     read = selection.filter((pc.field("split") == "train") & (pc.field("rank") <= pa.scalar(files[0][1], pa.uint64())))
-    ids = {str(id).partition("~")[0] for id in read["id"].to_pylist() if not str(id).endswith(DECONTAMINATED)}
+    ids = {str(id).partition("~")[0] for id in read["id"].to_pylist() if DECONTAMINATED not in str(id)}
     with lake.connection() as connection:
         connection.register("members", pa.table({"id": pa.array(sorted(ids), pa.string())}))
         found: pa.Table = connection.execute(KNOWN).to_arrow_table()

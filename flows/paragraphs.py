@@ -6,14 +6,14 @@ share. Both are made anew when documents change, because a new text may be what 
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.common import LOG, Plan, Planned, StageResult, code_of, every_slot, open_lake, require, settle, stage_keys
+from flows.common import LOG, Plan, Planned, StageResult, code_of, every_slot, open_lake, require, settle, stage_keys, works_of
 from flows.settings import ParagraphsSettings
 from lm.corpus import boilerplate, paragraphs
 from lm.corpus.contamination.verdict import without_spans
@@ -93,12 +93,29 @@ def find_host_lines(work: Work, settings: ParagraphsSettings) -> Output:
     return Output(work=work, files=files, seconds=time.monotonic() - started)
 
 
+def bring_up_to_date(lake: Lake, settings: ParagraphsSettings | None = None) -> StageResult:
+    """Make both variants over all documents there are; without settings as they were made last."""
+    settings = settings or _last_settings(lake)
+
+    def produce(todo: Sequence[Planned[str]]) -> list[Output]:
+        return [find_repeats(p.work) if p.unit == "repeats" else find_host_lines(p.work, settings) for p in todo]
+
+    return settle(lake, plan(lake, settings), produce)
+
+
+def is_current(lake: Lake) -> bool:
+    """Whether both variants are made of all documents there are."""
+    return not plan(lake, _last_settings(lake)).todo(lake)
+
+
+def _last_settings(lake: Lake) -> ParagraphsSettings:
+    last = [work.parameters for work in works_of(lake, "paragraphs") if work.slot == "host_lines"]
+    return ParagraphsSettings(**dict(last[0])) if last else ParagraphsSettings()
+
+
 @flow(name="paragraphs")
 def paragraphs_flow(settings: ParagraphsSettings = ParagraphsSettings()) -> StageResult:
     """Find what repeats across texts, and write the texts without it as variants."""
     with open_lake() as lake:
-        planned = plan(lake, settings)
-        require(planned.units, "documents", "ladder documents")
-        return settle(
-            lake, planned, lambda todo: [find_repeats(p.work) if p.unit == "repeats" else find_host_lines(p.work, settings) for p in todo]
-        )
+        require(plan(lake, settings).units, "documents", "ladder documents")
+        return bring_up_to_date(lake, settings)

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.common import LOG, Plan, Planned, StageResult, code_of, markdown_table, open_lake, publish_markdown, require, settle, stage_keys
 from flows.settings import RecipeSettings
-from flows.variants import edit_all
+from flows.variants import edit_all, start_all
 from lm.corpus import recipes
 from lm.corpus.recipes import Recipe
 from storage.lake import Lake
@@ -33,13 +33,13 @@ def plan(lake: Lake, settings: RecipeSettings) -> Plan[Recipe]:
     stages = ("signals", "near_duplicates", "document_keys", "contamination", "scores")
     inputs = {slot: key for stage in stages for slot, key in stage_keys(lake, stage).items()}
     code = code_of("lm.corpus.recipes")
-    return Plan(
-        "recipe",
-        [
-            Planned(Work(stage="recipe", slot=recipe.name, parameters={"definition": recipe.definition}, code=code, inputs=inputs), recipe)
-            for recipe in loaded
-        ],
-    )
+
+    def work(recipe: Recipe) -> Work:
+        starting = stage_keys(lake, "paragraphs") if recipe.texts else {}
+        definition = {"definition": recipe.definition}
+        return Work(stage="recipe", slot=recipe.name, parameters=definition, code=code, inputs={**inputs, **starting})
+
+    return Plan("recipe", [Planned(work(recipe), recipe) for recipe in loaded])
 
 
 @task(name="apply", cache_policy=NO_CACHE, persist_result=False, task_run_name="apply {work.slot}")
@@ -64,6 +64,7 @@ def recipe_flow(settings: RecipeSettings = RecipeSettings()) -> StageResult:
     """Apply recipes to everything measured so far, and say what each rule removes."""
     with open_lake() as lake:
         require(lake.rows("SELECT 1 FROM stages WHERE stage = 'signals' LIMIT 1"), "signals", "ladder signals")
+        start_all(lake, [recipes.load(name) for name in settings.recipes])
         planned = plan(lake, settings)
 
         def produce(todo: Sequence[Planned[Recipe]]) -> list[Output]:

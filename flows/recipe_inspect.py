@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from flows.common import MissingInputError
+from lm.corpus.recipe_sql import literal
 from lm.corpus.recipes import Recipe
 from lm.corpus.verdicts import Verdict, explain
 from storage.lake import Lake
@@ -24,12 +25,22 @@ TOKENS = """
     WHERE tokenizer_id = (SELECT tokenizer_id FROM tokenizers JOIN stages ON produced_by = key ORDER BY finished_at DESC LIMIT 1)
     GROUP BY id
 """
+AS_TRAINED = """
+    SELECT id, kept, reason, num_bytes - coalesce(num_removed_bytes, 0) AS num_bytes, coalesce(id || '~' || variant, id) AS text_id
+    FROM ({view}) LEFT JOIN (
+        SELECT id, any_value(variant) AS variant, any_value(num_removed_bytes) AS num_removed_bytes
+        FROM text_variants WHERE variant = {variant} GROUP BY id) USING (id)
+"""
+"""Verdicts of a recipe with the size of the text that it trains on, as far as its variant has been made."""
 COMPARE = """
     WITH a AS ({a}), b AS ({b}), sizes AS ({tokens})
-    SELECT coalesce(a.kept, false) AS in_a, coalesce(b.kept, false) AS in_b, count(*) AS documents, sum(a.num_bytes)::BIGINT AS bytes,
-      sum(sizes.num_tokens)::BIGINT AS tokens
-    FROM a JOIN b USING (id) LEFT JOIN sizes USING (id) GROUP BY ALL ORDER BY in_a DESC, in_b DESC
+    SELECT coalesce(a.kept, false) AS in_a, coalesce(b.kept, false) AS in_b, count(*) AS documents,
+      sum(a.num_bytes)::BIGINT AS bytes_a, sum(b.num_bytes)::BIGINT AS bytes_b,
+      sum(s.num_tokens)::BIGINT AS tokens_a, sum(t.num_tokens)::BIGINT AS tokens_b
+    FROM a JOIN b USING (id) LEFT JOIN sizes s ON s.id = a.text_id LEFT JOIN sizes t ON t.id = b.text_id
+    GROUP BY ALL ORDER BY in_a DESC, in_b DESC
 """
+EDITED = "SELECT any_value(num_removed_bytes) FROM text_variants WHERE id = ? AND variant = ?"
 REASONS = """
     WITH a AS ({a}), b AS ({b})
     SELECT CASE WHEN a.kept THEN 'a' ELSE 'b' END AS kept_by, coalesce(a.reason, b.reason) AS reason, count(*) AS documents,
@@ -59,6 +70,9 @@ class Explained:
     reason: str | None
     verdicts: list[Verdict]
     text: str = ""
+    variant: str = ""
+    """The text that the recipe trains on, and by how many bytes it is shorter; None where it is the document as it is, or not made yet."""
+    num_removed_bytes: int | None = None
 
 
 @contextmanager
@@ -89,16 +103,21 @@ def explain_document(lake: Lake, recipe: Recipe, doc: str) -> Explained:
         view = recipe.view_sql("removals_asked")
         reason = connection.execute(f"SELECT reason FROM ({view}) WHERE id = ?", [found[0]]).fetchone()[0]
     url, title, num_bytes = lake.rows(DOCUMENT, [found[0]])[0]
-    return Explained(found[0], url, title, num_bytes, reason, explain(recipe, row))
+    removed = lake.value(EDITED, [found[0], recipe.variant])
+    return Explained(found[0], url, title, num_bytes, reason, explain(recipe, row), variant=recipe.variant, num_removed_bytes=removed)
 
 
 def compare(lake: Lake, a: Recipe, b: Recipe) -> tuple[pa.Table, pa.Table]:
     """Documents, bytes and tokens by who keeps them; and for what only one keeps, why the other does not.
 
-    Tokens are NULL where texts are not encoded.
+    Bytes and tokens are those of the texts that either recipe trains on. Tokens are NULL where texts are not encoded.
     """
     with _removals(lake, a, b) as connection:
-        views = {"a": a.view_sql("removals_asked"), "b": b.view_sql("removals_asked")}
+        asked = {"a": a, "b": b}
+        views = {
+            side: AS_TRAINED.format(view=recipe.view_sql("removals_asked"), variant=literal(recipe.variant))
+            for side, recipe in asked.items()
+        }
         sizes = connection.execute(COMPARE.format(**views, tokens=TOKENS)).to_arrow_table()
         return sizes, connection.execute(REASONS.format(**views)).to_arrow_table()
 

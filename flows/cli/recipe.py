@@ -52,6 +52,9 @@ def explain(name: Name, doc: Annotated[str, typer.Argument(help="Id of a documen
         table.add_row("[green]passes[/]" if v.holds else "[red]fails[/]", v.rule, v.looks_at, value, v.needs)
     console.print(table)
     console.print("stays" if found.reason is None else f"goes: {found.reason}", markup=False)
+    if found.variant:
+        changed = "as it is" if found.num_removed_bytes is None else f"{found.num_removed_bytes:,} bytes shorter"
+        console.print(f"text: {found.variant}, {changed}", markup=False)
 
 
 def compare(a: Name, b: Name) -> None:
@@ -67,9 +70,10 @@ def compare(a: Name, b: Name) -> None:
     table = Table("", "documents", "bytes", "tokens", title=f"{a} and {b}", title_justify="left")
     parts = {a: ("in_a",), b: ("in_b",), "both": ("in_a", "in_b")}
     for label, flags in parts.items():
-        _add(table, label, [row for row in rows if all(row[flag] for flag in flags)])
-    for label, kept in ((f"only {a}", (True, False)), (f"only {b}", (False, True)), ("neither", (False, False))):
-        _add(table, label, [row for row in rows if (row["in_a"], row["in_b"]) == kept])
+        sides = [flag.removeprefix("in_") for flag in flags]
+        _add(table, label, [row for row in rows if all(row[flag] for flag in flags)], sides)
+    for label, side, kept in ((f"only {a}", "a", (True, False)), (f"only {b}", "b", (False, True)), ("neither", "a", (False, False))):
+        _add(table, label, [row for row in rows if (row["in_a"], row["in_b"]) == kept], [side])
     console.print(table)
     table = Table("kept by", "goes elsewhere for", "documents", "bytes", title="Where they differ", title_justify="left")
     for row in reasons.to_pylist():
@@ -77,10 +81,19 @@ def compare(a: Name, b: Name) -> None:
     console.print(table)
 
 
-def _add(table: Table, label: str, rows: list[dict[str, Any]]) -> None:
-    tokens = [row["tokens"] for row in rows if row["tokens"] is not None]
-    numbers = [sum(row[name] for row in rows) for name in ("documents", "bytes")]
-    table.add_row(label, *(f"{number:,}" for number in numbers), f"{sum(tokens):,}" if tokens or not rows else "-")
+def _add(table: Table, label: str, rows: list[dict[str, Any]], sides: list[str]) -> None:
+    """A row of sums; where two recipes keep the same documents as different texts, both sizes."""
+
+    def sums(name: str) -> str:
+        found = dict.fromkeys(_sum([row[f"{name}_{side}"] for row in rows]) for side in sides)
+        return " / ".join(found)
+
+    table.add_row(label, f"{sum(row['documents'] for row in rows):,}", sums("bytes"), sums("tokens"))
+
+
+def _sum(values: list[int | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known):,}" if known or not values else "-"
 
 
 def browse(

@@ -32,7 +32,7 @@ def variants(rows: pa.RecordBatch, lines: Mapping[str, Set[str]]) -> pa.Table:
     found = []
     for row in rows.to_pylist():
         ours = lines.get(row["host"], frozenset())
-        kept = "\n".join(line for line in row["text"].split("\n") if line.strip() not in ours)
+        kept = "\n".join(line for line in row["text"].split("\n") if line.strip() not in ours).strip("\n")
         removed = len(row["text"].encode()) - len(kept.encode())
         if removed:
             found.append({"id": row["id"], "variant": VARIANT, "text": kept, "num_removed_bytes": removed})

@@ -51,6 +51,8 @@ def _conditions(recipe: Recipe) -> list[tuple[str, str]]:
     found += [(rule.name, f"s.id IS NOT NULL AND NOT {rule_holds(rule)}") for rule in recipe.rules]
     if recipe.contamination in ("document", "paragraph"):
         found.append(("contaminated", "k.id IS NOT NULL"))
+    if recipe.texts:
+        found.append(("nothing_left", "e.id IS NOT NULL"))
     if recipe.presets:
         found.append(("not_compared", "c.id IS NULL"))
     return found
@@ -71,6 +73,9 @@ def _source(recipe: Recipe) -> str:
         lines.append("LEFT JOIN (SELECT DISTINCT id FROM contamination WHERE contaminated) AS k ON k.id = d.id")
     elif recipe.contamination == "paragraph":  # goes only if nothing is left of it
         lines.append("LEFT JOIN (SELECT DISTINCT id FROM text_variants WHERE variant = 'decontaminated' AND text = '') AS k ON k.id = d.id")
+    if recipe.texts:
+        emptied = f"SELECT DISTINCT id FROM text_variants WHERE variant = {literal(recipe.texts)} AND text = ''"
+        lines.append(f"LEFT JOIN ({emptied}) AS e ON e.id = d.id")
     for preset in recipe.presets:
         lines.append(f"LEFT JOIN (SELECT DISTINCT id FROM signatures WHERE method = {literal(preset)}) AS c ON c.id = d.id")
     return "\n".join(lines)

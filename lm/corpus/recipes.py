@@ -5,8 +5,9 @@ query and no pass over the text. A rule states what must hold for a document to 
 goes; what was never measured or compared does not pass unseen but goes as `not_measured` or `not_compared`.
 
 FineWeb's own rules run on text that C4's line rules have shortened. The signals named `open_c4_*` were measured on it, so the recipe judges
-a page as FineWeb does without its text. A recipe may also name `edits`: then what it keeps is the edited text, a variant of its own
-(`lm.corpus.variants`), stored for the documents that change.
+a page as FineWeb does without its text. A recipe may also name the `texts` to start from, those without repeats or without boilerplate, and
+`edits`: then what it keeps is what the edits leave of these texts, a variant of its own (`lm.corpus.variants`), stored for the documents
+that change. Rules and duplicates are decided on the documents as they are.
 
 A rule may also look at a score that is somebody's own, `score.NAME`: of a trained classifier, of a word list, of a list of addresses. Where
 no such score was measured the document fails the rule, unless the rule says `missing = "pass"`; then the count of the rule says so.
@@ -26,7 +27,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lm.corpus import recipe_sql, variants
+from lm.corpus import boilerplate, paragraphs, recipe_sql, variants
 from lm.corpus.minhash import PRESETS
 from lm.corpus.near_duplicates import policy
 from storage.digest import digest
@@ -38,6 +39,8 @@ CONTAMINATION = ("", "flag", "paragraph", "document")
 """What happens to documents with text of evaluation sets: they are not looked at, only flagged, lose these paragraphs, or go."""
 DECONTAMINATED = "decontaminated"
 """Variant without these paragraphs."""
+TEXTS = ("", paragraphs.VARIANT, boilerplate.VARIANT)
+"""Texts a recipe may start from: documents as they are, without repeated paragraphs, without the lines that texts of a host share."""
 MIN_JACCARD = 0.5
 """Least similarity of stored pairs."""
 RESERVED = (
@@ -50,6 +53,7 @@ RESERVED = (
     "not_compared",
     "language",
     "contaminated",
+    "nothing_left",
 )
 """Reasons and totals that stand beside the rules of a recipe."""
 
@@ -131,16 +135,26 @@ class Recipe:
     dedup: Dedup
     contamination: str = ""
     edits: tuple[str, ...] = ()
+    texts: str = ""
+    """Variant that the edits start from, one of `TEXTS`."""
+
+    @property
+    def start(self) -> str:
+        """The stored variant that the edits start from; empty for the documents as they are."""
+        return DECONTAMINATED if self.contamination == "paragraph" else self.texts
 
     @property
     def variant(self) -> str:
         """Name of the text that is trained on; empty for the documents as they are."""
-        return DECONTAMINATED if self.contamination == "paragraph" else variants.variant_name(self.edits)
+        return variants.variant_name(self.edits, self.start)
 
     @property
     def definition(self) -> str:
         """The recipe as JSON; equal recipes have equal text."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        fields = asdict(self)
+        if not self.texts:  # a recipe keeps the digest it had before there was a choice
+            del fields["texts"]
+        return json.dumps(fields, sort_keys=True, ensure_ascii=False)
 
     @property
     def digest(self) -> str:
@@ -323,7 +337,7 @@ def _count(value: Any, what: str, place: str) -> int:
 
 
 def _parse(data: Mapping[str, Any], place: str) -> Recipe:
-    _only(data, ("name", "doc", "source", "rules", "language", "dedup", "contamination", "edits"), "the recipe", place)
+    _only(data, ("name", "doc", "source", "rules", "language", "dedup", "contamination", "edits", "texts"), "the recipe", place)
     rules = tuple(_rule(rule, place) for rule in data.get("rules", []))
     twice = sorted({rule.name for rule in rules if [r.name for r in rules].count(rule.name) > 1})
     if twice:
@@ -333,6 +347,9 @@ def _parse(data: Mapping[str, Any], place: str) -> Recipe:
     contamination = _one_of(data.get("contamination", ""), CONTAMINATION, "contamination", place)
     dedup = _dedup(data.get("dedup", {}), place)
     edits = tuple(_one_of(edit, tuple(variants.EDITS), "edit", place) for edit in data.get("edits", []))
-    if edits and contamination == "paragraph":
-        raise RecipeError(f"recipe {place}: it must name edits, or contamination by paragraph, not both; one text cannot be two variants")
-    return Recipe(name, str(data.get("doc", "")), str(data.get("source", "")), rules, language, dedup, contamination, edits)
+    texts = _one_of(data.get("texts", ""), TEXTS, "texts", place)
+    if texts and contamination == "paragraph":
+        raise RecipeError(
+            f"recipe {place}: it must name texts to start from, or contamination by paragraph, not both; each is made of whole texts"
+        )
+    return Recipe(name, str(data.get("doc", "")), str(data.get("source", "")), rules, language, dedup, contamination, edits, texts)

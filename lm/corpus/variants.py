@@ -1,8 +1,9 @@
 """Text variants: what an editing rule leaves of a text, as a named text of its own.
 
 A recipe decides about documents; some recipes also change them: C4 and DCLM drop lines, personal data is masked. Each such edit is a
-function from text to text with a name, and the name of a variant is the names of its edits in order, joined by `+`. So two recipes with
-equal edits share one variant, and its name says how it came about. The lake stores the text, not the places that changed, because a
+function from text to text with a name, and the name of a variant is the names of its edits in order, joined by `+`, behind the name of the
+stored variant they start from, if they start from one. So two recipes with equal edits share one variant, and its name says how it came
+about. The lake stores the text, not the places that changed, because a
 person with DuckDB reads text; the cost is a second copy of the documents that an edit changes, and of those only.
 
 The kernels of `lm.corpus.signals` measure the same edits without writing them; a test holds the two together.
@@ -92,9 +93,9 @@ EDITS: Mapping[str, Callable[[str], str]] = {
 """Every edit by name."""
 
 
-def variant_name(edits: Sequence[str]) -> str:
-    """Name of the variant that these edits make, in their order; the empty text for none."""
-    return "+".join(edits)
+def variant_name(edits: Sequence[str], start: str = "") -> str:
+    """Name of the variant that these edits make, in their order, of the variant `start` or of documents; the empty text for neither."""
+    return "+".join([start, *edits] if start else edits)
 
 
 def edit(text: str, edits: Sequence[str]) -> str:
@@ -106,14 +107,19 @@ def edit(text: str, edits: Sequence[str]) -> str:
     return text
 
 
-def variant_table(ids: Sequence[str], texts: Sequence[str], edits: Sequence[str]) -> pa.Table:
-    """Rows of the table `text_variants` for the texts that the edits change: id, variant, text, num_removed_bytes."""
-    rows = [(id, text, edit(text, edits)) for id, text in zip(ids, texts, strict=True)]
+def variant_table(
+    ids: Sequence[str], texts: Sequence[str], edits: Sequence[str], start: str = "", starts: Sequence[str] | None = None
+) -> pa.Table:
+    """Rows of the table `text_variants` for the documents whose text changes: id, variant, text, num_removed_bytes.
+
+    `texts` are those of the documents; `starts` is what the edits start from where that is not they: texts of the variant `start`.
+    """
+    rows = [(id, text, edit(first, edits)) for id, text, first in zip(ids, texts, texts if starts is None else starts, strict=True)]
     changed = [(id, text, edited) for id, text, edited in rows if edited != text]
     return pa.table(
         {
             "id": pa.array([id for id, _, _ in changed], pa.string()),
-            "variant": pa.array([variant_name(edits)] * len(changed), pa.string()),
+            "variant": pa.array([variant_name(edits, start)] * len(changed), pa.string()),
             "text": pa.array([edited for _, _, edited in changed], pa.string()),
             "num_removed_bytes": pa.array([len(text.encode()) - len(edited.encode()) for _, text, edited in changed], pa.int64()),
         }

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flows import near_duplicates, paragraphs
+from flows import near_duplicates, paragraphs, variants
 from flows.common import Planned, open_lake, settle, stage_keys
 from flows.settings import ParagraphsSettings, SignalsSettings
-from lm.corpus import minhash
+from lm.corpus import minhash, recipes
 from lm.corpus.near_duplicates import proposing
 from storage import files, ledger
 from storage.digest import digest
@@ -134,3 +134,28 @@ def test_repeats_and_boilerplate_become_variants(lake: Lake) -> None:
     assert lake.value("SELECT bool_and(NOT contains(text, ?)) FROM text_variants WHERE variant = 'without_repeats'", [shared])
     assert set(lake.rows("SELECT line, num_documents FROM host_lines")) == {("Menu", 9), (shared[:200], 9)}
     assert lake.value("SELECT count(*) FROM text_variants WHERE starts_with(text, 'Menu')") == 8
+
+
+def test_edits_start_from_texts_without_boilerplate(lake: Lake, tmp_path: Path) -> None:
+    texts = [f"Menu\n{text} a@b.example.net" for text in family(70, 6)]
+    add(lake, "one", texts)
+    (tmp_path / "own.toml").write_text('name = "own"\ntexts = "without_boilerplate"\nedits = ["mask_pii"]\n')
+    recipe = recipes.load(tmp_path / "own.toml")
+    assert (recipe.start, recipe.variant) == ("without_boilerplate", "without_boilerplate+mask_pii")
+    lines = ParagraphsSettings(min_line_documents=5)
+    settle(
+        lake, paragraphs.plan(lake, lines), lambda todo: [paragraphs.find_host_lines.fn(p.work, lines) for p in todo if p.unit != "repeats"]
+    )
+    columns = {name: pa.nulls(len(texts)) for name in TABLES["signals"].columns if name != "produced_by"}
+    measured = pa.table({**columns, "id": [digest(text) for text in texts]})
+    asked = pa.table({"recipe": ["own"], "definition": [recipe.definition], "recipe_digest": [recipe.digest], "variant": [recipe.variant]})
+    outputs = [
+        Output(work=Work(stage=stage, slot="own", parameters={}, code={}, inputs={}), tables={table: rows})
+        for stage, table, rows in (("signals", "signals", measured), ("recipe", "recipes", asked))
+    ]
+    ledger.commit(lake, outputs)
+    settle(lake, variants.plan_variants(lake), lambda todo: [variants.edit.fn(p.work, p.unit) for p in todo])
+    made = lake.rows("SELECT text, num_removed_bytes FROM text_variants WHERE variant = ? ORDER BY ALL", [recipe.variant])
+    masked = [(text.removeprefix("Menu\n").replace("a@b.example.net", "name@example.org"), len("Menu\n") - 1) for text in texts]
+    assert made == sorted(masked)
+    assert variants.num_unedited(lake, recipe.variant) == 1  # repeats were not looked for

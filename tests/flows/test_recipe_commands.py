@@ -14,6 +14,7 @@ from tests.flows.conftest import Ladder
 pytestmark = pytest.mark.slow
 
 PROSE = (
+    "News of the harbour\n"
     "The {n} harbour was quiet in the morning, and {n} boats lay at the quay. "
     "Nobody spoke of the storm that had passed. Mail {n}@example.net."
 )
@@ -95,6 +96,32 @@ def test_a_ladder_trains_on_what_the_edits_leave(filled: Ladder) -> None:
     assert "nothing to do" in filled(*tokens)
     filled("recipe", "--recipes", "raw")  # another recipe alone leaves the variants of this one
     assert rows(filled, as_stored) == [{"n": 400, "masked": True, "same_place": True}]
+
+
+def test_a_ladder_starts_from_texts_without_boilerplate(filled: Ladder) -> None:
+    path = filled.lake.parent / "bare.toml"
+    path.write_text('name = "bare"\ntexts = "without_boilerplate"\nedits = ["mask_pii"]\n')
+    filled("recipe", "--recipes", "raw", "--recipes", str(path))
+    filled("tokens", "--vocab-size", "300", "--validation-bytes", "5000", "--validation-recipe", "raw")
+    filled("rungs", "--recipe", "bare", "--first-rung-tokens", "8192", "--num-rungs", "2")
+    laid = "SELECT any_value(selection_file) AS file FROM rungs JOIN stages ON produced_by = key WHERE inputs LIKE '%recipe/bare%'"
+    chosen = pq.read_table(filled.lake / str(rows(filled, laid)[0]["file"])).to_pylist()
+    edited = [row["id"] for row in chosen if "~" in row["id"]]
+    assert {id.partition("~")[2] for id in edited} == {"without_boilerplate+mask_pii"}
+    texts = rows(filled, "SELECT text FROM text_variants WHERE variant = 'without_boilerplate+mask_pii' ORDER BY id")
+    assert len(texts) == 400
+    assert all("News" not in str(row["text"]) and str(row["text"]).endswith("Mail name@example.org.") for row in texts)
+    removed = len("News of the harbour\n")
+    assert f"text: without_boilerplate, {removed} bytes" in filled("recipe", "explain", boilerplate_only(filled), "https://good.example/3")
+    both = r"both\s+│ 800 +│ (\d+),(\d+) / "
+    assert re.search(both, filled("recipe", "compare", "raw", str(path)))
+    assert "nothing to do" in filled("recipe", "--recipes", "raw", "--recipes", str(path))
+
+
+def boilerplate_only(ladder: Ladder) -> str:
+    path = ladder.lake.parent / "plain.toml"
+    path.write_text('name = "plain"\ntexts = "without_boilerplate"\n')
+    return str(path)
 
 
 def test_a_document_is_explained_and_recipes_are_compared(filled: Ladder) -> None:
