@@ -1,10 +1,10 @@
 """The fastest matrix product of a device, measured: the 100% of MFU.
 
 Data sheets promise what power and cooling do not give, and for a CPU there is none; so the peak is the best of many square products of
-random numbers in memory that is warm. Side 512 and 1024 fill one CPU core (measured on an AVX-512 core: 95 and 90 GFLOP/s in float32,
-436 and 390 in bfloat16; 256 and 2048 gave no more), several threads need up to 4096, an accelerator 4096 to 8192. On one thread
-the clock is the thread's own, so that other work on the machine hardly lowers the result. A peak is a maximum: a day later it is
-measured again, and the larger stays.
+random numbers in memory that is warm, by the library that models use (lm/models/linear.py). Side 512 and 1024 fill one CPU core
+(measured on an AVX-512 core of AMD's: 220 GFLOP/s in float32 by oneDNN, where MKL gave 95; 436 in bfloat16; 256 and 2048 gave no
+more), several threads need up to 4096, an accelerator 4096 to 8192. On one thread the clock is the thread's own, so that other work
+on the machine hardly lowers the result. A peak is a maximum: a day later it is measured again, and the larger stays.
 
 The cost is a quarter of a second per device, dtype, thread count and version of PyTorch, once a day: the result lies as JSON in the
 user's cache folder. It decides no weights; numbers come from a generator of their own.
@@ -21,6 +21,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from lm.models.linear import product
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CACHE_SECONDS = 86_400
@@ -81,10 +83,10 @@ def _best(device: torch.device, dtype: torch.dtype, side: int) -> float:
     return 2.0 * side**3 / min(seconds)
 
 
-def _timed(left: Tensor, right: Tensor, out: Tensor) -> float:
+def _timed(left: Tensor, right: Tensor, _out: Tensor) -> float:
     clock: Callable[[], float] = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     started = clock()
-    torch.mm(left, right, out=out)
+    product(left, right)
     return clock() - started
 
 
@@ -103,7 +105,7 @@ def _key(device: torch.device, dtype: str, num_threads: int) -> str:
     if device.type == "cuda":
         what = [torch.cuda.get_device_name(device), torch.cuda.get_device_properties(device).total_memory]
     else:
-        what = [device.type, platform.node(), platform.machine(), num_threads]
+        what = [device.type, platform.node(), platform.machine(), num_threads, "oneDNN"]
     return json.dumps([*what, dtype, torch.__version__, torch.get_float32_matmul_precision()])
 
 
