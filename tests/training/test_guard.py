@@ -95,6 +95,6 @@ def test_a_skipped_update_leaves_weights_and_moments(data: TokenData) -> None:
 def test_a_run_that_only_spikes_has_diverged(data: TokenData, tmp_path: Path) -> None:
     learner = Learner(WATCHED, open_stream(WATCHED, data, 6400), "cpu")
     learner.model.blocks[0].mlp_norm.gain.data.fill_(math.nan)
+    assert [float(learner.advance(0.01)[2]) for _ in range(3)] == [1, 1, 1]
     with pytest.raises(TrainingDiverged, match=r"at step 3: loss nan.* 4 updates skipped"):
-        for _ in range(5):
-            learner.advance(0.01)
+        learner.advance(0.01)
