@@ -101,7 +101,7 @@ def checkpoints(lake: Lake, settings: EvaluateSettings) -> list[Checkpoint]:
 
 def plan(lake: Lake, settings: EvaluateSettings) -> Plan[Checkpoint]:
     """Validation: one unit per checkpoint of the ladder."""
-    if settings.harness:
+    if settings.harness or not settings.validation:
         return Plan("metrics", [])
     ladder_id = settings.ladder_id or ladder.newest(lake)
     validation_id = lake.value("SELECT any_value(validation_id) FROM rungs WHERE ladder_id = ?", [ladder_id])

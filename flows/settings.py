@@ -289,7 +289,9 @@ class EvaluateSettings(StageSettings):
     sets: list[str] = []
     """Evaluation sets to score by likelihood; all that are registered and can be scored if empty."""
     tasks: bool = True
-    """Score evaluation sets; without it only validation is measured."""
+    """Score evaluation sets."""
+    validation: bool = True
+    """Measure loss and bits per byte on the validation set."""
     max_items: int | None = Field(None, ge=1)
     """Score so many items of each set, drawn by a hash, for a quick look; stored apart as SET[:N]."""
     dtype: str = Field("float32", pattern="^(float32|bfloat16)$")

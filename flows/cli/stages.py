@@ -55,7 +55,7 @@ PLANS = (
     *("plan_tasks", "plan_task_metrics"),
 )
 """Functions of a stage's module that plan, in the order in which they run."""
-OPTIONAL = ("scores", "tasks", "task_metrics")
+OPTIONAL = ("scores", "metrics", "tasks", "task_metrics")
 """Plans that may be empty: nobody need ask for them."""
 WHY = inspect.Parameter(
     "why",
