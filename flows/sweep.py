@@ -27,8 +27,9 @@ from storage.lake import Lake
 TRAIN, PACK = "train/gpu", "pack/gpu"
 
 RUNS = """
-    SELECT model, num_params, seed, learning_rate, num_tokens, train_tokens, train_flops, tokens_per_second, device FROM runs
-    WHERE list_contains(?, ladder_id) ORDER BY num_params, seed, run_id
+    SELECT model, num_params, seed, schedule, optimizer, learning_rate, unique_tokens, state, num_tokens, train_tokens, train_flops,
+           tokens_per_second, device
+    FROM runs WHERE list_contains(?, ladder_id) ORDER BY num_params, seed, run_id
 """
 
 
