@@ -12,6 +12,8 @@ from itertools import islice
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
+from lm.corpus.utf8 import look
+
 MAX_REPLACED_SHARE = 0.05
 """Above this share of undecodable characters a page is no text in any encoding we know."""
 _SLIPS_SHARE = 0.005
@@ -33,6 +35,8 @@ _SUPERSETS = {
     "hz": "hz",
 }
 _NOT_MAPPED = {"hz-gb-2312": "hz", "hz": "hz", "utf-32": "utf-32", "utf-16be": "utf-16-be", "utf-16le": "utf-16-le"}
+_UNLIKE_ASCII = frozenset({"hz", "iso2022_jp"})
+"""Codecs, of those a page of ASCII may name, that do not read it as ASCII."""
 _MARKS = [
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -42,13 +46,21 @@ _MARKS = [
 ]
 
 
+def to_utf8(payload: bytes, content_type: str | None = None) -> bytes | None:
+    """The same as `decode`, as bytes in UTF-8: those of the page itself wherever they are that already, which is most pages."""
+    if _is_surely_utf8(payload) or _is_surely_ascii(payload, content_type):
+        return payload
+    text = decode(payload, content_type)
+    return None if text is None else text.encode("utf-8", "replace")
+
+
 def decode(payload: bytes, content_type: str | None = None) -> str | None:
     """The text of a page, or None if no encoding fits. Undecodable bytes of a page that mostly fits become U+FFFD."""
     for mark, codec in _MARKS:
         if payload.startswith(mark):
             return _decode(payload[len(mark) :], codec)[0]
-    if (sure := _surely_utf8(payload)) is not None:
-        return sure
+    if _is_surely_utf8(payload):
+        return payload.decode()
     best, fewest = None, MAX_REPLACED_SHARE
     for codec in _candidates(payload, content_type):
         text, share = _decode(payload, codec)
@@ -62,15 +74,17 @@ def decode(payload: bytes, content_type: str | None = None) -> str | None:
     return text if share < fewest else best
 
 
-def _surely_utf8(payload: bytes) -> str | None:
-    """The text of a page that can be nothing but UTF-8, which is most of them: the short way to what the long one would find."""
-    if payload.isascii() or _without_mark(payload) is not None:
-        return None
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError:
-        return None
-    return text if len(payload) - len(text) >= _MAX_EXTRA_BYTES * _SURE_MULTIBYTE else None
+def _is_surely_utf8(payload: bytes) -> bool:
+    """Whether a page can be nothing but UTF-8, which most are: the short way to what the long one would find."""
+    if payload.isascii() or payload.startswith(codecs.BOM_UTF8) or _without_mark(payload) is not None:
+        return False
+    num_chars, _ = look(payload)
+    return num_chars >= 0 and len(payload) - num_chars >= _MAX_EXTRA_BYTES * _SURE_MULTIBYTE
+
+
+def _is_surely_ascii(payload: bytes, content_type: str | None) -> bool:
+    """Whether a page of nothing but ASCII is read as such: it says so, or says nothing that reads ASCII in another way."""
+    return payload.isascii() and _without_mark(payload) is None and _candidates(payload, content_type)[0] not in _UNLIKE_ASCII
 
 
 def _candidates(payload: bytes, content_type: str | None) -> list[str]:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lm.corpus.extraction.kernels import compiled
+from lm.corpus.compiling import compiled, sources_digest
 from lm.corpus.fasttext_file import DIM, FNV_OFFSET, FNV_PRIME, MAX_CHARS, MIN_CHARS, NUM_BUCKETS, Classifier, load_classifier, model_file
-from lm.corpus.signals.hashing import inner, int64, uint64
+from lm.corpus.signals import hashing
+from lm.corpus.signals.hashing import inner, int64, maker, uint64
 from storage.digest import file_digest
 
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ def detect(text: str) -> tuple[str, float]:
         return UNDETERMINED
     words = b"<" + _normalized(prefix).replace(b" ", b"> <") + b"> <</s>>"
     kernel, model, labels = _detector()
-    label, log_probability = kernel(np.frombuffer(words, np.uint8), model)
+    label, log_probability, _ = kernel(np.frombuffer(words, np.uint8), model)
     return (labels[label], min(1.0, float(np.exp(log_probability)))) if label >= 0 else UNDETERMINED
 
 
@@ -130,7 +131,7 @@ def sum_rows(text: Array, model: Classifier, total: Array) -> int:
     return num
 
 
-@inner
+@maker
 def likeliest(mean: Array, model: Classifier) -> tuple[int, float]:
     """The leaf with the highest probability, and its logarithm: the likelier branch first, so that most others need no look."""
     nodes, scores = np.zeros(_MAX_DEPTH, np.int64), np.zeros(_MAX_DEPTH, np.float64)
@@ -160,14 +161,17 @@ def likeliest(mean: Array, model: Classifier) -> tuple[int, float]:
 def _detector() -> tuple[Callable[..., Any], Classifier, tuple[str, ...]]:
     """The kernel, the tables and the labels, once per process."""
 
+    version = sources_digest(__file__, hashing.__file__)
+
     def best_label(text: Array, model: Classifier) -> Any:
         total = np.zeros(DIM, np.float32)
         num = sum_rows(text, model, total)
         if num == 0:
-            return int64(-1), 0.0
+            return int64(-1), 0.0, version
         for i in range(DIM):
             total[i] /= np.float32(num)
-        return likeliest(total, model)
+        label, score = likeliest(total, model)
+        return label, score, version
 
     model, labels = load_classifier(model_file())
     return compiled(best_label, lambda kernel: kernel(np.frombuffer(b"<a> <</s>>", np.uint8), model)), model, labels

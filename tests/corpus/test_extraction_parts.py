@@ -15,9 +15,9 @@ from lm.corpus.extraction import engines, gold, labels
 from lm.corpus.extraction.boosting import Boosting, grow, predict
 from lm.corpus.extraction.features import FEATURES, NUM_FEATURES
 from lm.corpus.extraction.forest import MODEL_FILE, Model, load_model
-from lm.corpus.extraction.kernels import block_scores, main_text, read_page, text_of_blocks
+from lm.corpus.extraction.kernels import block_scores, main_text, read, read_page, text_of_blocks
 from lm.corpus.extraction.markup import MAX_DEPTH
-from lm.corpus.extraction.metadata import parse_date, read_metadata
+from lm.corpus.extraction.metadata import Metadata, parse_date, read_metadata
 from lm.corpus.extraction.training import as_json
 from lm.corpus.extraction.vocabulary import HINT_BITS, TAGS, vocabulary
 
@@ -37,6 +37,11 @@ def elements(markup: str) -> list[tuple[str, str]]:
     names = {number: name for name, number in TAGS.items()}
     found = read_page(np.frombuffer(markup.encode(), np.uint8)).markup
     return [(names[found.tags[at]], names[found.tags[found.parents[at]]]) for at in range(1, len(found.tags))]
+
+
+def metadata(markup: str) -> Metadata:
+    payload = markup.encode("utf-8", "replace")
+    return read_metadata(payload, read(np.frombuffer(payload, np.uint8)).facts)
 
 
 def hints(markup: str) -> set[str]:
@@ -222,22 +227,26 @@ def test_any_markup_gives_blocks_in_order(pieces: list[str]) -> None:
     ],
 )
 def test_dates(head: str, date: datetime | None) -> None:
-    assert read_metadata(f"<html><head>{head}</head>").published_at == date
+    assert metadata(f"<html><head>{head}</head>").published_at == date
 
 
 def test_title_and_language() -> None:
-    found = read_metadata('<html xml:lang="zh_CN" dir=ltr><title data-x="1"> A &amp; B </title><svg><title>no</title></svg>')
+    found = metadata('<html xml:lang="zh_CN" dir=ltr><title data-x="1"> A &amp; B </title><svg><title>no</title></svg>')
     assert (found.title, found.language) == ("A & B", "zh-CN")
-    found = read_metadata('<meta property="og:title" content="C"><meta http-equiv=Content-Language content="en"><title></title>')
+    found = metadata('<meta property="og:title" content="C"><meta http-equiv=Content-Language content="en"><title></title>')
     assert (found.title, found.language) == ("C", "en")
-    assert read_metadata("<html lang='not a language'>").language is None
+    assert metadata("<html lang='not a language'>").language is None
+    assert metadata('<!--[if IE]><html lang="de"><meta name=date content=2020-01-01><![endif]--><html data-x=">" lang="fr">') == Metadata(
+        language="fr"
+    )
+    assert metadata("<title>a</title" * 3000).title == "a"
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
 def test_any_date_and_any_head_never_raise(text: str) -> None:
     parse_date(text)
-    read_metadata(f"<html {text}><meta {text}><meta name=date content='{text}'><time pubdate datetime='{text}'>")
+    metadata(f"<html {text}><meta {text}><meta name=date content='{text}'><time pubdate datetime='{text}'>")
 
 
 def test_the_score_of_a_page_is_that_of_its_bags_of_four_words() -> None:

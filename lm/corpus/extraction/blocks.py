@@ -15,7 +15,7 @@ from lm.corpus.extraction import vocabulary as v
 from lm.corpus.extraction.markup import BLOCK as NEW_BLOCK
 from lm.corpus.extraction.markup import LINE, Markup
 from lm.corpus.extraction.vocabulary import TAGS
-from lm.corpus.signals.hashing import inner, int64
+from lm.corpus.signals.hashing import inner, int64, maker
 
 Array = NDArray[Any]
 
@@ -183,38 +183,48 @@ def count_text(page: Array, start: int, end: int, is_linked: bool, is_bold: bool
 
 
 @inner
-def holders_of(markup: Markup, kinds: Array) -> tuple[Array, Array, Array]:
-    """Per element: the nearest that is not inline, and whether it stands in a link, and in bold."""
-    num = markup.tags.size
-    holders, in_link, in_bold = np.zeros(num, np.int32), np.zeros(num, np.bool_), np.zeros(num, np.bool_)
-    for e in range(1, num):
-        tag, parent = markup.tags[e], markup.parents[e]
+def find_holders(markup: Markup, kinds: Array, holders: Array, in_link: Array, in_bold: Array) -> None:
+    """Per element: the nearest that is not inline, and whether it stands in a link, and in bold. Element 0 is given."""
+    tags, parents = markup.tags, markup.parents
+    for e in range(1, tags.size):
+        tag, parent = tags[e], parents[e]
         is_inline = kinds[tag] == v.INLINE
         holders[e] = holders[parent] if is_inline else e
         in_link[e] = tag == _A or in_link[parent]
         in_bold[e] = tag in (_B, _STRONG) or (is_inline and in_bold[parent])
-    return holders, in_link, in_bold
 
 
 @inner
-def find_blocks(page: Array, markup: Markup, kinds: Array) -> tuple[Blocks, Array]:
-    """Blocks that hold a letter or a digit, and the holder of every element."""
-    holders, in_link, in_bold = holders_of(markup, kinds)
-    num_texts = markup.starts.size
-    first, last, held_by = np.zeros(num_texts, np.int32), np.zeros(num_texts, np.int32), np.zeros(num_texts, np.int32)
-    counts = np.zeros((num_texts, NUM_COUNTS), np.float32)
+def cut_blocks(page: Array, markup: Markup, holders: Array, in_link: Array, in_bold: Array, out: Blocks) -> int:
+    """Write blocks to where there is room for all, counts being zero; returns how many there are."""
+    starts, ends, owners, breaks = markup.starts, markup.ends, markup.owners, markup.breaks
+    first, last, held_by, counts = out
     num = 0
-    for t in range(num_texts):
-        owner = markup.owners[t]
-        if num == 0 or markup.breaks[t] == NEW_BLOCK or holders[owner] != held_by[num - 1]:
+    for t in range(starts.size):
+        owner = owners[t]
+        if num == 0 or breaks[t] == NEW_BLOCK or holders[owner] != held_by[num - 1]:
             if num and counts[num - 1, LETTERS] == 0:  # nothing but marks: its place is taken
                 num -= 1
                 counts[num, :] = 0
             first[num], held_by[num] = t, holders[owner]
             num += 1
         last[num - 1] = t + 1
-        counts[num - 1, LINES] += markup.breaks[t] == LINE
-        count_text(page, markup.starts[t], markup.ends[t], in_link[owner], in_bold[owner], counts[num - 1])
+        counts[num - 1, LINES] += breaks[t] == LINE
+        count_text(page, starts[t], ends[t], in_link[owner], in_bold[owner], counts[num - 1])
     if num and counts[num - 1, LETTERS] == 0:
         num -= 1
-    return Blocks(first[:num], last[:num], held_by[:num], counts[:num]), holders
+    return num
+
+
+@maker
+def find_blocks(page: Array, markup: Markup, kinds: Array) -> tuple[Blocks, Array]:
+    """Blocks that hold a letter or a digit, and the holder of every element."""
+    num_elements, num_texts = markup.tags.size, markup.starts.size
+    holders, in_link, in_bold = np.zeros(num_elements, np.int32), np.zeros(num_elements, np.bool_), np.zeros(num_elements, np.bool_)
+    find_holders(markup, kinds, holders, in_link, in_bold)
+    room = Blocks(
+        np.empty(num_texts, np.int32), np.empty(num_texts, np.int32), np.empty(num_texts, np.int32),
+        np.zeros((num_texts, NUM_COUNTS), np.float32),
+    )  # fmt: skip
+    num = cut_blocks(page, markup, holders, in_link, in_bold, room)
+    return Blocks(room.first[:num], room.last[:num], room.holders[:num], room.counts[:num]), holders

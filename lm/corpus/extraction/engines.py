@@ -18,7 +18,7 @@ import numpy as np
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
-from lm.corpus.extraction.kernels import MAX_BLOCKS, main_text, read_page
+from lm.corpus.extraction.kernels import MAX_BLOCKS, Reading, read
 
 
 class PageLimitError(ValueError):
@@ -38,20 +38,22 @@ class Engine:
     installed."""
     max_tags: int
     """More `<` than this are counted as too_many_tags, unread."""
-    is_linear: bool = False
-    """Whether no nesting can make it slow."""
-    takes_controls: bool = False
-    """Whether control characters in the markup do not disturb it; those in the text are taken out afterwards."""
+    is_ours: bool = False
+    """Whether it is our own, which reads bytes, takes time in proportion to the page whatever is on it, and leaves control characters of
+    the text to be taken out afterwards."""
+
+
+def blocks_text(reading: Reading) -> str:
+    """The text of a page that our own engine has read. Raises: PageLimitError if the page has more blocks than fit."""
+    if reading.num_blocks > MAX_BLOCKS:
+        raise PageLimitError("too_many_blocks")
+    text = reading.text.tobytes().decode("utf-8", "replace").replace("\xa0", " ")
+    return html.unescape(text).replace("\xa0", " ") if "&" in text else text
 
 
 def _blocks(markup: str) -> str:
     """The blocks that the model takes for main text. Raises: PageLimitError if the page has more of them than fit."""
-    payload = np.frombuffer(markup.encode("utf-8", "replace"), np.uint8)
-    page = read_page(payload)
-    if page.blocks.first.size > MAX_BLOCKS:
-        raise PageLimitError("too_many_blocks")
-    text = main_text(payload, page).decode("utf-8", "replace").replace("\xa0", " ")
-    return html.unescape(text).replace("\xa0", " ") if "&" in text else text
+    return blocks_text(read(np.frombuffer(markup.encode("utf-8", "replace"), np.uint8)))
 
 
 def _resiliparse(markup: str) -> str:
@@ -81,7 +83,7 @@ def _wet(markup: str) -> str:
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 """lxml refuses text that declares an encoding."""
 ENGINES: Mapping[str, Engine] = {
-    "blocks": Engine(_blocks, max_tags=2_000_000, is_linear=True, takes_controls=True),
+    "blocks": Engine(_blocks, max_tags=2_000_000, is_ours=True),
     "resiliparse": Engine(_resiliparse, max_tags=500_000),
     "trafilatura": Engine(_trafilatura, max_tags=20_000),
     "wet": Engine(_wet, max_tags=500_000),

@@ -16,7 +16,7 @@ from lm.corpus.extraction import vocabulary as v
 from lm.corpus.extraction.blocks import Blocks
 from lm.corpus.extraction.markup import Markup
 from lm.corpus.extraction.vocabulary import HINTS, NUM_HINTS, TAGS
-from lm.corpus.signals.hashing import inner, int64
+from lm.corpus.signals.hashing import inner, int64, maker
 
 Array = NDArray[Any]
 
@@ -76,9 +76,8 @@ def is_long(row: Array) -> bool:
 
 
 @inner
-def measure_elements(markup: Markup, blocks: Blocks, kinds: Array) -> Array:
+def measure_elements(markup: Markup, blocks: Blocks, kinds: Array, held: Array) -> None:
     """Per element what its blocks hold in all, and a score that prose gives to the elements around it, as in readability."""
-    held = np.zeros((markup.tags.size, 6), np.float32)
     for b in range(blocks.first.size):
         row, e = blocks.counts[b], blocks.holders[b]
         held[e, _HELD_WORDS] += row[c.WORDS]
@@ -97,23 +96,21 @@ def measure_elements(markup: Markup, blocks: Blocks, kinds: Array) -> Array:
     for e in range(markup.tags.size - 1, 0, -1):
         for k in range(_SCORE):
             held[markup.parents[e], k] += held[e, k]
-    return held
 
 
 @inner
-def levels_in_main(markup: Markup, held: Array) -> tuple[int, Array]:
+def find_main(markup: Markup, held: Array, levels: Array) -> int:
     """The element with the highest score, and per element how many levels it stands inside that: 1 for itself, 0 for outside."""
     main = 0
     for e in range(held.shape[0]):
         if held[e, _SCORE] > held[main, _SCORE] and markup.tags[e] != 0:
             main = e
-    levels = np.zeros(held.shape[0], np.int16)
     if held[main, _SCORE] > 0:
         levels[main] = 1
         for e in range(main + 1, held.shape[0]):
             if levels[markup.parents[e]]:
                 levels[e] = levels[markup.parents[e]] + 1
-    return main, levels
+    return main
 
 
 @inner
@@ -214,13 +211,14 @@ def fill_distances(x: Array, blocks: Blocks, levels: Array) -> None:
 
 
 @inner
-def measure_blocks(markup: Markup, blocks: Blocks, holders: Array, kinds: Array, around: Array, num_more: int) -> Array:
-    """Features of all blocks, float32 (block, feature), with room for `num_more` columns behind."""
-    num = blocks.first.size
-    x = np.zeros((num, NUM_FEATURES + num_more), np.float32)
-    held = measure_elements(markup, blocks, kinds)
-    main, levels = levels_in_main(markup, held)
-    children, child_words = np.zeros(held.shape[0], np.int32), np.zeros(held.shape[0], np.float32)
+def fill_all(
+    x: Array, markup: Markup, blocks: Blocks, holders: Array, kinds: Array, around: Array,
+    held: Array, levels: Array, children: Array, child_words: Array,
+) -> None:  # fmt: skip
+    """All columns of all rows of zeros; the last four arrays are per element, and zero too."""
+    num = x.shape[0]
+    measure_elements(markup, blocks, kinds, held)
+    main = find_main(markup, held, levels)
     for b in range(num):
         parent = markup.parents[blocks.holders[b]]
         children[parent] += 1
@@ -245,4 +243,13 @@ def measure_blocks(markup: Markup, blocks: Blocks, holders: Array, kinds: Array,
         x[b, _AT_SIBLINGS + 1] = child_words[parent] / children[parent]
         fill_around(x[b], owner, markup, around)
     fill_distances(x, blocks, levels)
+
+
+@maker
+def measure_blocks(markup: Markup, blocks: Blocks, holders: Array, kinds: Array, around: Array, num_more: int) -> Array:
+    """Features of all blocks, float32 (block, feature), with room for `num_more` columns behind."""
+    x, num_elements = np.zeros((blocks.first.size, NUM_FEATURES + num_more), np.float32), markup.tags.size
+    held, levels = np.zeros((num_elements, 6), np.float32), np.zeros(num_elements, np.int16)
+    children, child_words = np.zeros(num_elements, np.int32), np.zeros(num_elements, np.float32)
+    fill_all(x, markup, blocks, holders, kinds, around, held, levels, children, child_words)
     return x

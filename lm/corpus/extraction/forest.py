@@ -18,7 +18,7 @@ from lm.corpus.extraction import blocks as c
 from lm.corpus.extraction.blocks import Blocks
 from lm.corpus.extraction.features import FEATURES, NUM_FEATURES
 from lm.corpus.extraction.markup import Markup
-from lm.corpus.signals.hashing import inner, uint64
+from lm.corpus.signals.hashing import inner, maker, uint64
 from storage.digest import file_digest
 
 Array = NDArray[Any]
@@ -95,12 +95,19 @@ def _forest(data: dict[str, Any], columns: dict[str, int]) -> Forest:
     )
 
 
-@inner
+@maker
 def score(forest: Forest, x: Array) -> Array:
-    """Log odds of each row of features, float32 (block,). Four rows walk a tree at a time, so that their loads overlap."""
+    """Log odds of each row of features, float32 (block,)."""
+    scores = np.empty(x.shape[0], np.float32)
+    _score_into(forest, x, scores)
+    return scores
+
+
+@inner
+def _score_into(forest: Forest, x: Array, scores: Array) -> None:
+    """Four rows walk a tree at a time, so that their loads overlap."""
     num, num_trees, num_nodes = x.shape[0], forest.features.shape[0], forest.features.shape[1]
-    features, thresholds, nodes = forest.features, forest.thresholds, uint64(num_nodes)
-    scores = np.full(num, np.float32(forest.base))
+    features, thresholds, leaves, nodes = forest.features, forest.thresholds, forest.leaves, uint64(num_nodes)
     for b in range(0, num, 4):
         b0, b1, b2, b3 = uint64(b), uint64(min(b + 1, num - 1)), uint64(min(b + 2, num - 1)), uint64(min(b + 3, num - 1))
         s0 = s1 = s2 = s3 = np.float32(forest.base)
@@ -111,25 +118,23 @@ def score(forest: Forest, x: Array) -> Array:
                 n1 += n1 + uint64(1) + uint64(x[b1, uint64(features[t, n1])] > thresholds[t, n1])
                 n2 += n2 + uint64(1) + uint64(x[b2, uint64(features[t, n2])] > thresholds[t, n2])
                 n3 += n3 + uint64(1) + uint64(x[b3, uint64(features[t, n3])] > thresholds[t, n3])
-            s0 += forest.leaves[t, n0 - nodes]
-            s1 += forest.leaves[t, n1 - nodes]
-            s2 += forest.leaves[t, n2 - nodes]
-            s3 += forest.leaves[t, n3 - nodes]
+            s0 += leaves[t, n0 - nodes]
+            s1 += leaves[t, n1 - nodes]
+            s2 += leaves[t, n2 - nodes]
+            s3 += leaves[t, n3 - nodes]
         scores[b3], scores[b2], scores[b1], scores[b] = s3, s2, s1, s0
-    return scores
 
 
 @inner
-def _fill_rest(x: Array, scores: Array, odds: Array, markup: Markup, blocks: Blocks) -> None:
+def _fill_rest(x: Array, odds: Array, markup: Markup, blocks: Blocks, held: Array) -> None:
     """The share of main text in all else that the four elements around a block hold; -1 where they hold nothing else."""
-    held = np.zeros((markup.tags.size, 2), np.float32)
-    for b in range(scores.size):
+    for b in range(odds.size):
         held[blocks.holders[b], 0] += blocks.counts[b, c.WORDS]
         held[blocks.holders[b], 1] += blocks.counts[b, c.WORDS] * odds[b]
     for e in range(markup.tags.size - 1, 0, -1):
         held[markup.parents[e], 0] += held[e, 0]
         held[markup.parents[e], 1] += held[e, 1]
-    for b in range(scores.size):
+    for b in range(odds.size):
         words, up = blocks.counts[b, c.WORDS], markup.parents[blocks.holders[b]]
         for level in range(4):
             rest = held[up, 0] - words
@@ -137,12 +142,18 @@ def _fill_rest(x: Array, scores: Array, odds: Array, markup: Markup, blocks: Blo
             up = markup.parents[up]
 
 
-@inner
+@maker
 def fill_context(x: Array, scores: Array, markup: Markup, blocks: Blocks) -> None:
     """Fill the columns of `CONTEXT` from the first forest's scores."""
-    num = scores.size
     odds = 1 / (1 + np.exp(-scores))
-    _fill_rest(x, scores, odds, markup, blocks)
+    _fill_rest(x, odds, markup, blocks, np.zeros((markup.tags.size, 2), np.float32))
+    _fill_neighbours(x, scores, odds, blocks)
+
+
+@inner
+def _fill_neighbours(x: Array, scores: Array, odds: Array, blocks: Blocks) -> None:
+    """What the first forest said of the blocks around each."""
+    num = scores.size
     total, before = np.float32(0), np.float32(0)
     for b in range(num):
         total += blocks.counts[b, c.WORDS] * odds[b]
@@ -170,9 +181,16 @@ def fill_context(x: Array, scores: Array, markup: Markup, blocks: Blocks) -> Non
         x[b, NUM_FEATURES + 11] = since
 
 
-@inner
+@maker
 def choose_blocks(scores: Array, blocks: Blocks, threshold: float) -> Array:
     """Which blocks are main text, bool (block,): those above the threshold, up to a few blocks behind the last sure one."""
+    keep = np.empty(scores.size, np.bool_)
+    _choose_into(scores, blocks, threshold, keep)
+    return keep
+
+
+@inner
+def _choose_into(scores: Array, blocks: Blocks, threshold: float, keep: Array) -> None:
     num, words, mass, last = scores.size, np.float32(0), np.float32(0), -1
     for b in range(num):
         if scores[b] > 0:
@@ -181,11 +199,10 @@ def choose_blocks(scores: Array, blocks: Blocks, threshold: float) -> Array:
         if scores[b] > SURE and blocks.counts[b, c.WORDS] > SURE_WORDS:
             last = b
     least = max(np.float32(threshold), np.float32(RELATIVE) * mass / max(words, np.float32(1)))
-    keep, chosen = np.zeros(num, np.bool_), np.float32(0)
+    chosen = np.float32(0)
     for b in range(num):
         keep[b] = scores[b] > least and (last < 0 or b <= last + AFTER_SURE)
         chosen += blocks.counts[b, c.WORDS] if keep[b] else np.float32(0)
     if chosen < SHY_WORDS:
         for b in range(num):
             keep[b] = scores[b] > SHY_THRESHOLD
-    return keep

@@ -1,21 +1,17 @@
-"""The compiled way through a page, in two steps: what is on it, and what of it is written.
+"""The compiled way through a page: what is on it, and what of it is written.
 
-Both hold no interpreter lock. The compiled form is kept beside the source and used again only while no source file it was made from has
-changed: numba itself looks at one file, so a digest of all of them is part of what is compiled. The first use on a machine compiles for
-some twenty seconds.
+`read` goes all the way in one call, which is what extraction needs; training takes it in steps. None holds the interpreter lock. The
+compiled form is kept beside the source. The first use on a machine compiles for some fifteen seconds.
 """
 
-import hashlib
-import logging
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from lm.corpus.compiling import compiled, sources_digest
 from lm.corpus.extraction import blocks, features, forest, markup, text, vocabulary
 from lm.corpus.extraction.blocks import Blocks, find_blocks
 from lm.corpus.extraction.features import around_table, measure_blocks
@@ -23,6 +19,7 @@ from lm.corpus.extraction.forest import NUM_CONTEXT, Model, choose_blocks, fill_
 from lm.corpus.extraction.markup import Markup, scan
 from lm.corpus.extraction.text import write_text
 from lm.corpus.extraction.vocabulary import Vocabulary
+from lm.corpus.signals import hashing
 
 Array = NDArray[Any]
 
@@ -37,6 +34,21 @@ class Page(NamedTuple):
     blocks: Blocks
     features: Array
     """float32 (block, feature); no rows if the page has more than MAX_BLOCKS blocks."""
+
+
+class Reading(NamedTuple):
+    """What extraction wants to know of a page."""
+
+    text: Array
+    """uint8: the bytes of the main text, with entities; none if there are more than MAX_BLOCKS blocks."""
+    facts: Array
+    """int32 (fact, 3), see `Markup`."""
+    num_blocks: int
+
+
+def read(page: Array) -> Reading:
+    """Main text and facts of a page's bytes in UTF-8."""
+    return Reading(*_whole()(page, vocabulary.vocabulary(), _around(), load_model())[:3])
 
 
 def read_page(page: Array) -> Page:
@@ -65,29 +77,13 @@ def text_of_blocks(page: Array, found: Page, keep: Array) -> bytes:
     return bytes(_writer()(page, found.markup, found.blocks, keep, vocabulary.vocabulary().kinds)[0])
 
 
-def compiled(function: Callable[..., Any], trial: Callable[[Callable[..., Any]], object]) -> Callable[..., Any]:
-    """The function compiled, kept on disk where that is possible; `trial` calls it once."""
-    try:
-        kernel: Callable[..., Any] = njit(nogil=True, error_model="numpy", cache=True)(function)
-        trial(kernel)
-    except (OSError, RuntimeError) as error:
-        logging.getLogger(__name__).warning("compiled kernels cannot be kept on disk and are compiled in each process: %s", error)
-        kernel = njit(nogil=True, error_model="numpy")(function)
-        trial(kernel)
-    return kernel
-
-
 @cache
 def _around() -> Array:
     return around_table()
 
 
 def _version() -> int:
-    hasher = hashlib.blake2b(digest_size=7)
-    for module in (blocks, features, forest, markup, text, vocabulary):
-        hasher.update(Path(str(module.__file__)).read_bytes())
-    hasher.update(Path(__file__).read_bytes())
-    return int.from_bytes(hasher.digest(), "big") + 1
+    return sources_digest(__file__, *(str(module.__file__) for module in (blocks, features, forest, hashing, markup, text, vocabulary)))
 
 
 def _tiny() -> Array:
@@ -106,6 +102,23 @@ def _read() -> Callable[..., Any]:
         return found, parts, measure_blocks(found, parts, holders, words.kinds, around, NUM_CONTEXT), version
 
     return compiled(read, lambda kernel: kernel(_tiny(), vocabulary.vocabulary(), _around()))
+
+
+@cache
+def _whole() -> Callable[..., Any]:
+    version = _version()
+
+    def whole(page: Array, words: Vocabulary, around: Array, model: Model) -> Any:
+        found = scan(page, words)
+        parts, holders = find_blocks(page, found, words.kinds)
+        if parts.first.size > MAX_BLOCKS:
+            return np.zeros(0, np.uint8), found.facts, parts.first.size, version
+        x = measure_blocks(found, parts, holders, words.kinds, around, NUM_CONTEXT)
+        fill_context(x, score(model.first, x), found, parts)
+        keep = choose_blocks(score(model.second, x), parts, model.threshold)
+        return write_text(page, found, parts, keep, words.kinds), found.facts, parts.first.size, version
+
+    return compiled(whole, lambda kernel: kernel(_tiny(), vocabulary.vocabulary(), _around(), load_model()))
 
 
 @cache

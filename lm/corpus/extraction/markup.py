@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lm.corpus.extraction import vocabulary as v
 from lm.corpus.extraction.vocabulary import TAGS, Vocabulary
-from lm.corpus.signals.hashing import inner, int64
+from lm.corpus.signals.hashing import inner, int64, maker
 
 Array = NDArray[Any]
 
@@ -25,14 +25,19 @@ NO_BREAK, LINE, BLOCK = 0, 1, 2
 """What lies between a stretch of text and the one before."""
 UNSEEN_BIT = 1 << 62
 """Set where the page itself says that an element is not shown."""
+NAMED_BIT = 1 << 61
+"""Set where an attribute that names what an element says holds one of `vocabulary.META_NAMES`."""
+MAX_FACTS = 1024
+"""Facts looked at; only <time> can be more than a few."""
 
 _P, _LI, _DT, _DD, _TD, _TH, _TR, _TABLE = (TAGS[name] for name in ("p", "li", "dt", "dd", "td", "th", "tr", "table"))
 _UL, _OL, _DL, _MENU, _A, _HTML, _BODY, _HR = (TAGS[name] for name in ("ul", "ol", "dl", "menu", "a", "html", "body", "hr"))
-_THEAD, _TBODY, _TFOOT = (TAGS[name] for name in ("thead", "tbody", "tfoot"))
+_THEAD, _TBODY, _TFOOT, _TITLE, _META, _TIME = (TAGS[name] for name in ("thead", "tbody", "tfoot", "title", "meta", "time"))
 _OFFSET, _PRIME = np.uint64(v.FNV_OFFSET), np.uint64(v.FNV_PRIME)
 _CLASS, _ID, _ITEMPROP, _ROLE, _STYLE, _HIDDEN, _ARIA_HIDDEN = (
     np.uint64(v.name_hash(name)) for name in ("class", "id", "itemprop", "role", "style", "hidden", "aria-hidden")
 )
+_NAME, _PROPERTY, _HTTP_EQUIV = (np.uint64(v.name_hash(name)) for name in ("name", "property", "http-equiv"))
 _HIDDEN_BIT = 1 << v.HINT_BITS["hidden"]
 _P_REACH = 8
 """A paragraph is closed by a block that starts at most so many inline elements inside it."""
@@ -58,6 +63,9 @@ class Markup(NamedTuple):
     """int32 per stretch: innermost element."""
     breaks: Array
     """uint8 per stretch: NO_BREAK, LINE or BLOCK before it."""
+    facts: Array
+    """int32 (fact, 3): tags that say something of the page itself: number of the element, first byte behind its name, and behind the tag.
+    They are <html>, <title>, <time>, and <meta> with a name of `vocabulary.META_NAMES`."""
 
 
 @inner
@@ -160,6 +168,23 @@ def hints_of(page: Array, start: int, stop: int, moves: Array, outputs: Array) -
 
 
 @inner
+def is_meta_name(page: Array, start: int, stop: int, names: Array) -> bool:
+    """Whether a value, in lower case and without white space around it, is one of the names with these hashes."""
+    while start < stop and is_space(page[start]):
+        start += 1
+    while stop > start and is_space(page[stop - 1]):
+        stop -= 1
+    value = _OFFSET
+    for at in range(start, stop):
+        byte = page[at]
+        value = (value ^ np.uint64(byte | 32 if 65 <= byte <= 90 else byte)) * _PRIME
+    is_known = False
+    for name in names:
+        is_known = is_known or name == value
+    return is_known
+
+
+@inner
 def is_display_none(page: Array, start: int, stop: int) -> bool:
     """Whether a style says `display: none`."""
     for at in range(start, stop - 11):
@@ -197,6 +222,8 @@ def read_attributes(page: Array, at: int, words: Vocabulary) -> tuple[int, int, 
         start = at + 1 if quote else at
         stop = value_end(page, start, quote)
         at = stop + 1 if quote else stop
+        if name in (_NAME, _PROPERTY, _HTTP_EQUIV, _ITEMPROP) and is_meta_name(page, start, stop, words.meta_names):
+            found |= NAMED_BIT
         if name in (_CLASS, _ID, _ITEMPROP, _ROLE):
             found |= hints_of(page, start, stop, words.moves, words.hints)
         elif name == _STYLE and is_display_none(page, start, stop):
@@ -319,17 +346,38 @@ def text_end(page: Array, at: int) -> tuple[int, bool]:
     return int64(page.size), first == page.size
 
 
-@inner
+@maker
 def scan(page: Array, words: Vocabulary) -> Markup:
     """Elements and text of a page, given as uint8 bytes in UTF-8."""
-    room = 2
-    for byte in page:
-        if byte == _LT:
-            room += 1
-    tags, parents, hints = np.zeros(room, np.uint8), np.zeros(room, np.int32), np.zeros(room, np.int64)
-    starts, ends, owners = np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int32)
-    breaks, stack = np.zeros(room, np.uint8), np.zeros(MAX_DEPTH + 1, np.int32)
-    num_elements, num_texts, depth, num_lines, at = 1, 0, 0, 2, 0
+    room = count_byte(page, _LT) + 2
+    found = Markup(
+        np.empty(room, np.uint8), np.empty(room, np.int32), np.empty(room, np.int64),
+        np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.uint8),
+        np.empty((MAX_FACTS, 3), np.int32),
+    )  # fmt: skip
+    e, t, f = scan_into(page, words, found, np.zeros(MAX_DEPTH + 1, np.int32))
+    return Markup(
+        found.tags[:e], found.parents[:e], found.hints[:e],
+        found.starts[:t], found.ends[:t], found.owners[:t], found.breaks[:t], found.facts[:f],
+    )  # fmt: skip
+
+
+@inner
+def count_byte(page: Array, byte: int) -> int:
+    """How often a byte is on the page."""
+    num = int64(0)
+    for at in range(page.size):
+        num += page[at] == byte
+    return num
+
+
+@inner
+def scan_into(page: Array, words: Vocabulary, out: Markup, stack: Array) -> tuple[int, int, int]:
+    """Write elements, stretches of text and facts to where there is room for all; returns how many there are of each."""
+    tags, parents, hints, starts, ends, owners, breaks, facts = out
+    kinds, tag_hints = words.kinds, words.tag_hints
+    num_elements, num_texts, num_facts, depth, num_lines, at = 1, 0, 0, 0, 2, 0
+    tags[0], parents[0], hints[0] = 0, 0, 0
     left_out = MAX_DEPTH + 1  # the depth from which on nothing is shown
     while at < page.size:
         start = at
@@ -350,7 +398,7 @@ def scan(page: Array, words: Vocabulary) -> Markup:
             continue
         at, name = read_name(page, start)
         stop, tag = at, tag_of(name, words)
-        kind = int64(words.kinds[tag])
+        kind = int64(kinds[tag])
         if is_end:
             at = skip_past(page, at, _GT)
             num_lines = num_lines if kind == v.INLINE else BLOCK
@@ -358,12 +406,15 @@ def scan(page: Array, words: Vocabulary) -> Markup:
             left_out = MAX_DEPTH + 1 if depth < left_out else left_out
             continue
         at, found, closes = read_attributes(page, at, words)
+        if num_facts < MAX_FACTS and (tag in (_HTML, _TITLE, _TIME) or (tag == _META and found & NAMED_BIT)):
+            facts[num_facts, 0], facts[num_facts, 1], facts[num_facts, 2] = tag, stop, at
+            num_facts += 1
         if kind == v.BREAK:
             num_lines += 2 if tag == _HR else 1
         elif kind == v.RAW:
             at = skip_past(page, find_end_tag(page, at, start, stop), _GT)
         elif kind != v.VOID:
-            depth = depth_before(tags, words.kinds, stack, depth, tag)
+            depth = depth_before(tags, kinds, stack, depth, tag)
             left_out = MAX_DEPTH + 1 if depth < left_out else left_out
             num_lines = num_lines if kind == v.INLINE or kind == v.SKIPPED else BLOCK
             if closes and tag != _A and (kind == v.INLINE or kind == v.SKIPPED):
@@ -371,10 +422,9 @@ def scan(page: Array, words: Vocabulary) -> Markup:
             is_root = tag in (_HTML, _BODY)
             depth = min(depth + 1, MAX_DEPTH)
             tags[num_elements], parents[num_elements] = tag, stack[depth - 1]
-            hints[num_elements] = int64(0) if is_root else found | words.tag_hints[tag]
+            hints[num_elements] = int64(0) if is_root else found | tag_hints[tag]
             stack[depth] = num_elements
             num_elements += 1
             if left_out > MAX_DEPTH and not is_root and (kind == v.SKIPPED or found & UNSEEN_BIT):
                 left_out = depth
-    e, t = num_elements, num_texts
-    return Markup(tags[:e], parents[:e], hints[:e], starts[:t], ends[:t], owners[:t], breaks[:t])
+    return num_elements, num_texts, num_facts

@@ -1,9 +1,10 @@
 """What a page says of itself: title, language, date of publication.
 
-All three are read from the markup's surface, without a parser: they stand in few places, and a search for those places costs some 0.1
-ms. Dates are taken from <meta>, from schema.org's datePublished and from <time> marked as the publication, in this order, and only
-where they can be read without guessing: ISO 8601, or the date of an e-mail. A date without a zone counts as UTC. Dates before 1990, or
-more than a day after they could have been fetched, are none of ours to judge: the former are left out, the latter kept.
+All three stand in few places, which the compiled scan notes as it passes (`Markup.facts`): <html>, <title>, <time>, and <meta> with a
+name we know. Only these few tags are read here. Dates are taken from <meta>, from schema.org's datePublished and from <time> marked as
+the publication, in this order, and only where they can be read without guessing: ISO 8601, or the date of an e-mail. A date without a
+zone counts as UTC. Dates before 1990, or more than a day after they could have been fetched, are none of ours to judge: the former are
+left out, the latter kept.
 """
 
 import html
@@ -12,24 +13,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
-_HEAD_CHARS = 1 << 17
+from numpy.typing import NDArray
+
+from lm.corpus.extraction.vocabulary import DATE_NAMES, TAGS
+
+_HEAD_BYTES = 1 << 17
 """Where <title>, <html> and <meta> are looked for."""
+_MAX_TAG_BYTES = 6000
+_MAX_TITLE_BYTES = 12_000
 _MAX_VALUE_CHARS = 1000
 _FIRST_YEAR = 1990
-_TITLE = re.compile(r"<[tT][iI][tT][lL][eE]\b[^>]{0,500}>([^<]{0,4000})")
-_META = re.compile(r"<[mM][eE][tT][aA]\s([^>]{1,2000})>")
-_HTML = re.compile(r"<[hH][tT][mM][lL]\s([^>]{1,2000})>")
-_TIME = re.compile(r"<[tT][iI][mM][eE]\s([^>]{1,1000})>")
-"""Both cases are written out: only where a pattern must start with one certain character does the search leap from one to the next."""
 _ATTRIBUTE = re.compile(r"""([a-zA-Z:_-]{1,40})(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
-_JSON_DATE = re.compile(r'"datePublished"\s*:\s*"([^"\\]{8,40})"')
+_JSON_NAME = b'"datePublished"'
+_JSON_DATE = re.compile(rb'"datePublished"\s*:\s*"([^"\\]{8,40})"')
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]{1,8}){0,3}")
-_DATE_NAMES = (
-    "article:published_time", "og:article:published_time", "datepublished", "og:published_time", "publishdate", "pubdate", "publish-date",
-    "publish_date", "article.published", "parsely-pub-date", "sailthru.date", "dc.date.issued", "dcterms.created", "dc.date", "date",
-)  # fmt: skip
-"""Values of name, property or itemprop that stand for the date of publication, best first."""
+_HTML, _TITLE, _META, _TIME = (TAGS[name] for name in ("html", "title", "meta", "time"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,20 @@ class Metadata:
     """In UTC."""
 
 
-def read_metadata(page: str) -> Metadata:
-    """Title, language attribute and date of publication of a page's markup."""
-    head = page[:_HEAD_CHARS]
-    metas = {name: value for attributes in _tags(_META, head) for name, value in _named(attributes)}
-    return Metadata(_title(head, metas), _language(head, metas), _published_at(page, metas))
+def read_metadata(page: bytes, facts: NDArray[Any]) -> Metadata:
+    """Title, language attribute and date of publication of a page in UTF-8, from the places that its reading noted."""
+    places: list[list[int]] = facts.tolist()
+    head = [place for place in places if place[1] < _HEAD_BYTES]
+    metas = {name: value for attributes in _tags(page, head, _META) for name, value in _named(attributes)}
+    return Metadata(_title(page, head, metas), _language(page, head, metas), _published_at(page, places, metas))
 
 
-def _tags(pattern: re.Pattern[str], text: str) -> Iterator[dict[str, str]]:
-    for match in pattern.finditer(text):
-        yield {name.lower(): html.unescape(one or two or three) for name, one, two, three in _ATTRIBUTE.findall(match.group(1))}
+def _tags(page: bytes, places: list[list[int]], tag: int) -> Iterator[dict[str, str]]:
+    """Attributes of the tags of one kind; a tag out of all proportion is left out."""
+    for kind, start, stop in places:
+        if kind == tag and 0 < stop - start <= _MAX_TAG_BYTES:
+            text = page[start : stop - 1].decode("utf-8", "replace")
+            yield {name.lower(): html.unescape(one or two or three) for name, one, two, three in _ATTRIBUTE.findall(text)}
 
 
 def _named(attributes: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -63,36 +67,38 @@ def _named(attributes: dict[str, str]) -> Iterator[tuple[str, str]]:
             yield attributes[key].strip().lower(), content
 
 
-def _title(head: str, metas: dict[str, str]) -> str | None:
-    match = _TITLE.search(head)
-    return (html.unescape(match.group(1)).strip() if match else "") or metas.get("og:title") or None
+def _title(page: bytes, head: list[list[int]], metas: dict[str, str]) -> str | None:
+    for kind, _, stop in head:
+        if kind == _TITLE:
+            text = page[stop : stop + _MAX_TITLE_BYTES].partition(b"<")[0].decode("utf-8", "ignore")
+            return html.unescape(text).strip() or metas.get("og:title") or None
+    return metas.get("og:title") or None
 
 
-def _language(head: str, metas: dict[str, str]) -> str | None:
-    given = next(_tags(_HTML, head), {})
+def _language(page: bytes, head: list[list[int]], metas: dict[str, str]) -> str | None:
+    given = next(_tags(page, head, _HTML), {})
     for value in (given.get("lang"), given.get("xml:lang"), metas.get("content-language")):
         if value and _LANGUAGE.fullmatch(value.strip()):
             return value.strip().replace("_", "-")
     return None
 
 
-def _published_at(page: str, metas: dict[str, str]) -> datetime | None:
+def _published_at(page: bytes, places: list[list[int]], metas: dict[str, str]) -> datetime | None:
     """The first date that can be read, best place first."""
-    for value in _dates(page, metas):
+    for value in _dates(page, places, metas):
         if date := parse_date(value):
             return date
     return None
 
 
-def _dates(page: str, metas: dict[str, str]) -> Iterator[str]:
-    yield from (metas[name] for name in _DATE_NAMES if name in metas)
-    at = page.find('"datePublished"')
+def _dates(page: bytes, places: list[list[int]], metas: dict[str, str]) -> Iterator[str]:
+    yield from (metas[name] for name in DATE_NAMES if name in metas)
+    at = page.find(_JSON_NAME)
     if at >= 0 and (match := _JSON_DATE.match(page, at)):
-        yield match.group(1)
-    if "<time" in page:
-        for attributes in _tags(_TIME, page):
-            if "datetime" in attributes and ("pubdate" in attributes or attributes.get("itemprop", "").lower() == "datepublished"):
-                yield attributes["datetime"]
+        yield match.group(1).decode("utf-8", "replace")
+    for attributes in _tags(page, places, _TIME):
+        if "datetime" in attributes and ("pubdate" in attributes or attributes.get("itemprop", "").lower() == "datepublished"):
+            yield attributes["datetime"]
 
 
 def parse_date(value: str) -> datetime | None:

@@ -13,7 +13,7 @@ from lm.corpus.extraction import vocabulary as v
 from lm.corpus.extraction.blocks import Blocks
 from lm.corpus.extraction.markup import LINE, Markup, is_space
 from lm.corpus.extraction.vocabulary import TAGS
-from lm.corpus.signals.hashing import inner
+from lm.corpus.signals.hashing import inner, maker
 
 Array = NDArray[Any]
 
@@ -75,15 +75,20 @@ def write_block(page: Array, markup: Markup, first: int, last: int, is_pre: bool
 
 
 @inner
-def write_text(page: Array, markup: Markup, blocks: Blocks, keep: Array, kinds: Array) -> Array:
-    """Text of the blocks that are kept (bool per block), as uint8 bytes."""
+def room_for(markup: Markup, blocks: Blocks, keep: Array) -> int:
+    """Bytes that the text of the chosen blocks can have at most."""
     room = 0
     for b in range(keep.size):
         if keep[b]:
             room += _SEPARATOR_BYTES
             for t in range(blocks.first[b], blocks.last[b]):
                 room += markup.ends[t] - markup.starts[t] + 2
-    out = np.zeros(room, np.uint8)
+    return room
+
+
+@inner
+def write_blocks(page: Array, markup: Markup, blocks: Blocks, keep: Array, kinds: Array, out: Array) -> int:
+    """The text of the chosen blocks, written to where there is room; returns how many bytes it has."""
     num, before = 0, -1
     for b in range(keep.size):
         if keep[b]:
@@ -91,4 +96,11 @@ def write_text(page: Array, markup: Markup, blocks: Blocks, keep: Array, kinds: 
             num = write_break(out, num, markup, before, e, kinds)
             num = write_block(page, markup, blocks.first[b], blocks.last[b], is_preformatted(markup, e), out, num)
             before = e
-    return out[:num]
+    return num
+
+
+@maker
+def write_text(page: Array, markup: Markup, blocks: Blocks, keep: Array, kinds: Array) -> Array:
+    """Text of the blocks that are kept (bool per block), as uint8 bytes."""
+    out = np.empty(room_for(markup, blocks, keep), np.uint8)
+    return out[: write_blocks(page, markup, blocks, keep, kinds, out)]

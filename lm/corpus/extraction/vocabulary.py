@@ -83,6 +83,13 @@ _TAG_HINTS = {
     "blockquote": "quote", "time": "meta", "h1": "title", "p": "paragraph",
 }  # fmt: skip
 """Elements that say by their name what others say by a class."""
+DATE_NAMES = (
+    "article:published_time", "og:article:published_time", "datepublished", "og:published_time", "publishdate", "pubdate", "publish-date",
+    "publish_date", "article.published", "parsely-pub-date", "sailthru.date", "dc.date.issued", "dcterms.created", "dc.date", "date",
+)  # fmt: skip
+"""Values of name, property or itemprop that stand for the date of publication, best first."""
+META_NAMES = (*DATE_NAMES, "og:title", "content-language")
+"""Names of <meta> that say what we want to know."""
 NUM_HINTS = len(HINTS)
 HINT_BITS = {name: number for number, (name, _) in enumerate(HINTS)}
 
@@ -105,6 +112,8 @@ class Vocabulary(NamedTuple):
     """int64: bits of the hints whose words end in the state."""
     tag_hints: Array
     """int64 by number of the element: bits of the hints its name gives."""
+    meta_names: Array
+    """uint64: hashes of `META_NAMES`."""
 
 
 def name_hash(name: str) -> int:
@@ -125,8 +134,9 @@ def vocabulary() -> Vocabulary:
             at = (at + 1) & 511
         keys[at], tags[at] = name_hash(name), number
     moves, hints = _automaton([(word, 1 << bit) for bit, (_, words) in enumerate(HINTS) for word in words.split()])
+    names = np.array([name_hash(name) for name in META_NAMES], np.uint64)
     by_tag = [1 << HINT_BITS[_TAG_HINTS[name]] if name in _TAG_HINTS else 0 for name, _ in ELEMENTS]
-    return Vocabulary(keys, tags, np.array([kind for _, kind in ELEMENTS], np.uint8), moves, hints, np.array(by_tag, np.int64))
+    return Vocabulary(keys, tags, np.array([kind for _, kind in ELEMENTS], np.uint8), moves, hints, np.array(by_tag, np.int64), names)
 
 
 def _automaton(words: list[tuple[str, int]]) -> tuple[Array, Array]:

@@ -1,21 +1,18 @@
 """One document after another through all measurements, in compiled code.
 
 The buffers of a thread are made once for its largest document and reused, so a call allocates nothing per document. The compiled
-form is kept beside the source and is used again only if no kernel source has changed: numba itself looks at one file, and a helper in
-another file would go stale unseen, so a digest of all of them is part of the compiled function.
+form is kept beside the source and is used again only if no kernel source has changed.
 """
 
-import hashlib
-import logging
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from lm.corpus.compiling import compiled as compiled
+from lm.corpus.compiling import sources_digest as sources_digest
 from lm.corpus.signals import characters as ch
 from lm.corpus.signals import columns as col
 from lm.corpus.signals import hashing, lines, refinedweb, repetition, words
@@ -285,26 +282,6 @@ def measure_document(t: Tables, b: Buffers, num_chars: int, stamp: int, row: Arr
     refinedweb.measure_line_rules(
         b.chars, b.flags, num_chars, t.flags, t.lower, t.counted, t.counted_ends, t.cuts, t.cut_ends, b.letters, b.letter_flags, row
     )
-
-
-def sources_digest(*files: str) -> int:
-    """A positive number that changes with any line of these files."""
-    hasher = hashlib.blake2b(digest_size=7)
-    for file in files:
-        hasher.update(Path(file).read_bytes())
-    return int.from_bytes(hasher.digest(), "big") + 1
-
-
-def compiled(function: Callable[..., Any], trial: Callable[[Callable[..., Any]], object]) -> Callable[..., Any]:
-    """The function compiled for threads, kept on disk where that is possible; `trial` calls it once on a tiny input."""
-    try:
-        kernel: Callable[..., Any] = njit(nogil=True, error_model="numpy", cache=True)(function)
-        trial(kernel)
-    except (OSError, RuntimeError) as error:
-        logging.getLogger(__name__).warning("compiled kernels cannot be kept on disk and are compiled in each process: %s", error)
-        kernel = njit(nogil=True, error_model="numpy")(function)
-        trial(kernel)
-    return kernel
 
 
 @cache
