@@ -93,7 +93,8 @@ class TrainConfig:
         default = {field.name: field.default for field in fields(self)}
         _require(0 <= self.min_rate < 1, "min_rate is a part of learning_rate and must lie in [0, 1)", self)
         _require(0 <= self.momentum < 1, "momentum must lie in [0, 1)", self)
-        _require(self.unique_tokens is None or self.unique_tokens > 0, "unique_tokens must be at least 1, or None", self)
+        least = self.model.context_tokens
+        _require(self.unique_tokens is None or self.unique_tokens >= least, "unique_tokens must be at least context_tokens, or None", self)
         _require(self.spike_deviations is None or self.spike_deviations > 0, "spike_deviations must be above 0, or None", self)
         _require(self.max_skipped >= 0, "max_skipped must not be negative", self)
         _require(len(dict(self.mix)) == len(self.mix), "a mix names each source once", self)

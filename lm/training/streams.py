@@ -37,12 +37,16 @@ def _mixed(config: TrainConfig, data: TokenData, num_tokens: int, in_memory_toke
     context = config.model.context_tokens
     wanted = token_counts(weights, num_tokens, context)
     unique = None if config.unique_tokens is None else token_counts(weights, config.unique_tokens, context)
+    if unique is not None and 0 in unique:
+        raise ConfigError(
+            f"unique_tokens {config.unique_tokens} leave no row of {names[unique.index(0)]} in the mix; raise one or the other"
+        )
     streams = []
     for i, name in enumerate(names):
         source = replace(data, source=name, sources=tuple(names))
         options = {"seed": config.seed, "in_memory_tokens": in_memory_tokens // len(names)}
         try:
-            limit = None if unique is None else max(context, unique[i])
+            limit = None if unique is None else unique[i]
             streams.append(TokenStream.open(source, max(context, wanted[i]), unique_tokens=limit, **options))
         except MissingTokensError as error:
             raise MissingTokensError(f"source {name} of the mix: {error}; or give it less weight, or set unique_tokens") from error

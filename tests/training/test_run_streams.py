@@ -74,6 +74,8 @@ def test_what_is_missing_is_said(data: TokenData) -> None:
         open_stream(dataclasses.replace(CONFIG, mix=(("wiki.org", 1),)), data, 640)
     with pytest.raises(MissingTokensError, match="needs 64000 training tokens"):
         open_stream(dataclasses.replace(CONFIG, unique_tokens=64000), data, 640)
+    with pytest.raises(ConfigError, match=r"unique_tokens 16 leave no row of \* in the mix"):
+        open_stream(dataclasses.replace(CONFIG, mix=MIX, unique_tokens=16), data, 640)
     small = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, vocab_size=60))
     with pytest.raises(ConfigError, match="vocab_size 60 is too small for token 63"):
         open_stream(dataclasses.replace(small, mix=MIX), data, 640)

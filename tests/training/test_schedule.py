@@ -92,7 +92,7 @@ def test_a_run_that_uses_nothing_new_keeps_its_name() -> None:
         ({"optimizer": "sgd"}, "adamw or muon"),
         ({"momentum": 0.9}, "belongs to optimizer muon"),
         ({"schedule": "cosine", "decay_fraction": 0.1}, "belongs to schedule wsd"),
-        ({"unique_tokens": 0}, "unique_tokens"),
+        ({"unique_tokens": 15}, "unique_tokens must be at least context_tokens"),
         ({"mix": (("a.org", 1), ("a.org", 2))}, "each source once"),
         ({"mix": (("a.org", 0),)}, "above 0"),
         ({"spike_deviations": 0.0}, "spike_deviations"),
