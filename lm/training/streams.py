@@ -38,9 +38,7 @@ def _mixed(config: TrainConfig, data: TokenData, num_tokens: int, in_memory_toke
     wanted = token_counts(weights, num_tokens, context)
     unique = None if config.unique_tokens is None else token_counts(weights, config.unique_tokens, context)
     if unique is not None and 0 in unique:
-        raise ConfigError(
-            f"unique_tokens {config.unique_tokens} leave no row of {names[unique.index(0)]} in the mix; raise one or the other"
-        )
+        raise ConfigError(f"unique_tokens {config.unique_tokens} leave no row of {names[unique.index(0)]} in the mix; raise them")
     streams = []
     for i, name in enumerate(names):
         source = replace(data, source=name, sources=tuple(names))
