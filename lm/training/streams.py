@@ -48,4 +48,6 @@ def _mixed(config: TrainConfig, data: TokenData, num_tokens: int, in_memory_toke
             streams.append(TokenStream.open(source, max(context, wanted[i]), unique_tokens=limit, **options))
         except MissingTokensError as error:
             raise MissingTokensError(f"source {name} of the mix: {error}; or give it less weight, or set unique_tokens") from error
+        except ValueError as error:
+            raise ConfigError(f"a mix names sources that there are: {error}") from error
     return MixedStream(dict(zip(names, zip(streams, weights, strict=True), strict=True)), num_tokens, context)
