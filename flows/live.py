@@ -7,14 +7,10 @@ came since, until it is complete.
 """
 
 import time
-from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import get_client
-
+from flows.artifacts import LiveArtifact
 from flows.common import LOG, in_run
 from flows.progress import Progress
-from flows.sender import Sender
 from lm.training.live_page import LivePage
 from lm.training.result import Progress as Training
 from lm.training.result import TrunkResult
@@ -28,9 +24,7 @@ class LiveRun:
     def __init__(self, title: str, key: str) -> None:
         """`key`: of the artifact, small letters, digits and dashes; runs with one key share a page with a history."""
         self._lines = Progress(title, "tokens", show_rate=False)
-        self._page, self._key = LivePage(title), key
-        self._artifact: UUID | None = None
-        self._sender: Sender[str] = Sender(self._publish)
+        self._page, self._artifact = LivePage(title), LiveArtifact("markdown", title, key)
         self._title, self._begun, self._shown = title, time.monotonic(), -SECONDS_BETWEEN
         self._is_first = True
 
@@ -43,19 +37,11 @@ class LiveRun:
         self._page.add(training)
         if time.monotonic() - self._shown >= SECONDS_BETWEEN and in_run():
             self._shown = time.monotonic()
-            self._sender.show(self._page.markdown())
+            self._artifact.show(self._page.markdown())
 
     def finish(self, result: TrunkResult) -> None:
         """The run is complete: show its whole curve."""
         if in_run():
             self._page.finish(result)
-            self._sender.show(self._page.markdown())
-            self._sender.close()
-
-    def _publish(self, markdown: str) -> None:
-        if self._artifact is None:
-            created = create_markdown_artifact(markdown, key=self._key, description=self._page.title)
-            self._artifact = created if isinstance(created, UUID) else None
-        else:  # the client's own update would also store the whole page as an event, every time
-            client = get_client(sync_client=True)
-            client.request("PATCH", "/artifacts/{id}", path_params={"id": self._artifact}, json={"data": markdown})
+            self._artifact.show(self._page.markdown())
+            self._artifact.close()

@@ -8,12 +8,8 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
-from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-
-from flows.common import in_run
-from flows.sender import Sender
+from flows.artifacts import LiveArtifact
 
 LOG = logging.getLogger("ladder")
 SECONDS_BETWEEN = 5.0
@@ -28,8 +24,7 @@ class Progress:
         self.title, self.unit, self.scale, self.show_rate = title, unit, scale, show_rate
         self.started = time.monotonic()
         self.reported = self.started
-        self.artifact: UUID | None = None
-        self._sender: Sender[float] = Sender(self._publish)
+        self._artifact = LiveArtifact("progress", title)
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Report `done` of `total` units; total 0 means unknown."""
@@ -39,9 +34,9 @@ class Progress:
         self.reported = now
         LOG.info("%s", self._line(done, total, now - self.started, note))
         if total:
-            self._show(min(100.0, 100.0 * done / total))
+            self._artifact.show(min(100.0, 100.0 * done / total))
             if done >= total:
-                self._sender.close()
+                self._artifact.close()
 
     def each(self, items: Sequence[Item]) -> Iterator[Item]:
         """The items, each counted when the next is asked for."""
@@ -56,14 +51,3 @@ class Progress:
             amount += f" of {total / self.scale:,.{digits}f}"
         rate = f"{done / self.scale / max(seconds, 1e-9):,.{digits}f}/s" if self.show_rate else ""
         return ", ".join(part for part in (f"  {self.title}: {amount} {self.unit}", rate, note) if part)
-
-    def _show(self, percent: float) -> None:
-        if in_run():
-            self._sender.show(percent)
-
-    def _publish(self, percent: float) -> None:
-        if self.artifact is None:
-            created = create_progress_artifact(percent, description=self.title)
-            self.artifact = created if isinstance(created, UUID) else None
-        else:
-            update_progress_artifact(self.artifact, percent)

@@ -54,13 +54,13 @@ class LivePage:
 def _now(progress: Progress) -> list[str]:
     window = progress.window
     share = progress.num_tokens_done / progress.num_tokens_total
-    where = f"**{share:.0%}** of this call: {progress.num_tokens_done:,} of {progress.num_tokens_total:,} tokens, on {_place(window)}."
-    return [where, _table(_learned(window) + _speed(window))]
+    where = f"**{share:.0%}** of this sitting: {progress.num_tokens_done:,} of {progress.num_tokens_total:,} tokens, on {_place(window)}."
+    return [where, _table(_learned(window)), _table(_speed(window))]
 
 
 def _place(window: Window) -> str:
     at = f"{short(window.num_tokens)} tokens"
-    return f"the trunk at {at}" if window.path == TRUNK else f"the branch of {window.path} at {at}"
+    return f"the trunk at {at}" if window.path == TRUNK else f"the branch to {short(float(window.path.removeprefix('rung-')))} at {at}"
 
 
 def _learned(window: Window) -> list[tuple[str, str]]:
@@ -84,9 +84,8 @@ def _speed(window: Window) -> list[tuple[str, str]]:
 
 
 def _summary(result: TrunkResult, points: dict[str, list[tuple[float, float]]]) -> list[str]:
-    said = (
-        f"**Done**: {result.train_tokens:,} tokens in {result.seconds:,.0f} s on {result.device}, {result.tokens_per_second:,.0f} tokens/s."
-    )
+    cost = f"{result.train_tokens:,} tokens in {result.seconds:,.0f} s on {result.device}"
+    said = f"**{result.state.capitalize()}**: {cost}, {result.tokens_per_second:,.0f} tokens/s."
     went = [("MFU", result.mfu, "{:.1%}"), ("waiting for data", result.waiting_share, "{:.1%}")]
     values = [(name, form.format(value)) for name, value, form in went if value is not None]
     if result.memory_bytes is not None:
