@@ -44,6 +44,8 @@ def product(
 
 
 def _by_onednn(x: Tensor) -> bool:
+    if torch.compiler.is_compiling():  # the compiler knows no gradient of that operation, and has products of its own
+        return False
     onednn: Any = torch.backends.mkldnn
     return bool(x.device.type == "cpu" and x.dtype == torch.float32 and onednn.is_available())
 
