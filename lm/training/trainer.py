@@ -7,7 +7,6 @@ files, so a killed and repeated run, a run extended rung by rung, and one done a
 same number of threads. A rung smaller than those already trained starts over, for only the trunk's newest two states are kept.
 """
 
-import hashlib
 import json
 import logging
 import math
@@ -35,6 +34,7 @@ from lm.training.outcome import collect, divergence_before, note_divergence
 from lm.training.peak import matmul_peak
 from lm.training.result import Progress, TrunkResult
 from lm.training.schedule import learning_rate
+from lm.training.seen import Seen
 from lm.training.shared_store import shared_store
 from lm.training.streams import open_stream
 from lm.training.window import Window
@@ -42,8 +42,6 @@ from lm.training.world import ALONE, Verdict, World
 from lm.training.writers import RunInfo, Writer, open_writers, writers_dir
 
 LOG = logging.getLogger(__name__)
-DIGEST_STEPS = 1024
-"""Tokens are digested so many steps at a time, so that a long run needs no memory for it."""
 OnProgress = Callable[[Progress], None]
 
 
@@ -126,7 +124,7 @@ class Sitting:
         self._num_steps_done = 0
         self._num_steps_total = _num_steps(store, todo)
         self._started = self._saved = time.monotonic()
-        self._hashed = (0, hashlib.blake2b(digest_size=16))
+        self._seen = Seen(stream, config.batch_tokens)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -164,7 +162,7 @@ class Sitting:
         if found is None:
             return None
         state, body = found
-        if body["tokens_digest"] != self._tokens_digest(body["step"]):
+        if body["tokens_digest"] != self._seen.digest(body["step"]):
             raise RunMismatch(
                 f"{self.store.url} was trained on other tokens than the first {body['step'] * self.config.batch_tokens} of this "
                 "selection; a changed selection is another ladder and needs another directory"
@@ -233,6 +231,7 @@ class Sitting:
         position.window += lap
 
     def _close_window(self, position: Position, plan: RungPlan | None) -> None:
+        self._seen.follow(self.learner.step)  # while an accelerator still computes
         self._read(position, plan)
         num_skipped = position.curve.num_skipped_open
         speed = self.meter.speed(len(position.curve.pending) + num_skipped, position.window)
@@ -268,18 +267,9 @@ class Sitting:
             "window": asdict(position.window),
             "speeds": position.speeds,
             "environments": position.environments,
-            "tokens_digest": self._tokens_digest(self.learner.step),
+            "tokens_digest": self._seen.digest(self.learner.step),
             "trunk": position.trunk,
         }
-
-    def _tokens_digest(self, step: int) -> str:
-        """Digest of all tokens before a step, taken further from the last one asked for where that was earlier."""
-        start, hasher = self._hashed if self._hashed[0] <= step else (0, hashlib.blake2b(digest_size=16))
-        for first in range(start, step, DIGEST_STEPS):
-            last = min(step, first + DIGEST_STEPS)
-            hasher.update(self.stream.raw(first * self.config.batch_tokens, last * self.config.batch_tokens))
-        self._hashed = (step, hasher)
-        return hasher.hexdigest()
 
 
 def _num_steps(store: CheckpointStore, todo: Sequence[RungPlan]) -> int:
