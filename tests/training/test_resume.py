@@ -17,7 +17,7 @@ from lm.training.trainer import train_trunk
 
 ORDERS = {
     "once": {},
-    "epochs": {"unique_tokens": 960},
+    "epochs": {"unique_tokens": 960, "spike_deviations": 6.0},
     "mix": {"mix": (("host0.org", 2), ("*", 1))},
     "mix in epochs": {"mix": (("host0.org", 2), ("*", 1)), "unique_tokens": 960},
 }
