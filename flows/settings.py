@@ -53,8 +53,9 @@ class DocumentsSettings(StageSettings):
 class SignalsSettings(StageSettings):
     """How documents are measured and compared."""
 
-    minhash_presets: list[str] = ["fineweb", "slimpajama"]
-    """MinHash presets: fineweb (14 bands x 8 rows, word 5-grams), slimpajama (9 x 13, 13-character n-grams). Recipes ask for theirs."""
+    minhash_presets: list[str] = ["ladder", "slimpajama"]
+    """MinHash presets: ladder (18 bands x 6 rows, word 5-grams), fineweb (14 x 8 of the same), slimpajama (9 x 13, 13-character n-grams).
+    Recipes ask for theirs."""
     min_jaccard: float = Field(0.5, gt=0, le=1)
     """Verified pairs below this similarity are not stored."""
     bad_words: list[str] = []

@@ -3,7 +3,9 @@
 A compiled pass over the UTF-8 bytes finds the few stretches that may hold one, runs of digits and what stands around @ and ::, and only
 these are looked at closely: by form, and by checksum, date and range where the form has them. So prose costs about a nanosecond per
 byte. What has no checksum is taken only in its written forms (a + in front, brackets, groups), because a false alarm masks a number
-that the text is about; the cost is that phone numbers written as bare digits stay, Chinese mobile numbers apart.
+that the text is about; the cost is that phone numbers written as bare digits stay, Chinese mobile numbers apart. Where form and range are
+not enough, the words around decide: four small numbers with dots are a section of a law or a version of a program unless something
+nearby speaks of addresses, and eleven digits are no mobile number behind "order" or before a unit.
 """
 
 import ipaddress
@@ -53,6 +55,24 @@ _PHONE = re.compile(
 )
 _UNICAST = ipaddress.ip_network("2000::/3")
 """IPv6 addresses handed out so far; outside, what looks like one is mostly source code."""
+_SMALL_OCTET = 31
+"""Four octets up to here are numbers of sections and versions far more often than an address; of addresses one in 4,000 is such."""
+_SPEAKS_OF_ADDRESSES = re.compile(
+    r"(?i)\b(?:ip|ipv4|addr|address(?:es)?|hosts?|servers?|dns|ping|subnet|gateway|proxy|router|login|logged in|client)\b|地址|主机|服务器|网关|代理|来自|://$|@$"
+)
+_SPEAKS_OF_NUMBERS = re.compile(
+    r"(?i)(?:\b(?:v|ver|version|versions|release|build|firmware|update|patch|rev|revision|section|sections|sec|sect|art|article|chapter|clause|"
+    r"rule|reg|para|paragraph|part|vol|volume|no|nr|fig|figure|table|appendix|annex|item|isbn|doi|oid|rfc|std|cfr|code)\b|[§¶]|版本|版|第|条|節|节|章|款|号|图|表|卷)"
+    r"[\s.:：#(\[]*(?:[0-9]+(?:\.[0-9]+)*\s*(?:,|;|and|to|or|und|-|–|、|和|至)\s*)*$"
+)
+"""What stands right before a version, a section, a volume; other such numbers may stand between."""
+_COUNTS_BEHIND = re.compile(r"\s*(?:版|节|節|条|章|款)")
+_IS_HEADING = re.compile(r"(?:^|\n)[ \t#*]*$")
+_NO_MOBILE_BEFORE = re.compile(
+    r"(?i)(?:qq群?|q群|群号|订单|訂單|单号|编号|編號|货号|型号|账号|帐号|卡号|流水号|证号|批号|isbn|issn|doi|id|uid|no|order)[\s:：号為为是.#]*$"
+)
+_NO_MOBILE_BEHIND = re.compile(r"\s*(?:[万亿千百]|元|人|次|件|吨|个|美元|米|公里|平方|字节|%|％|kg|km|bytes?\b)")
+_CONTEXT_BYTES, _BEHIND_BYTES = 60, 24
 _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
@@ -80,34 +100,55 @@ def is_chinese_id(text: str) -> bool:
     return 1900 <= born.year < 2100 and text[17].upper() == check
 
 
-def _is_card(text: str) -> bool:
+def _is_card(text: str, _before: str, _behind: str) -> bool:
     digits = re.sub("[ -]", "", text)
     return luhn(digits) and len(set(digits)) > 1 and len(set(re.findall("[ -]", text))) < 2
 
 
-def _is_public(text: str) -> bool:
+def _is_public(text: str, before: str, behind: str) -> bool:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return address.is_global and (address.version == 4 or address in _UNICAST)
+    if address.version == 6:
+        return address.is_global and address in _UNICAST
+    return address.is_global and not _is_section(text, before, behind)
 
 
-def _is_phone(text: str) -> bool:
+def _is_section(text: str, before: str, behind: str) -> bool:
+    """Whether four numbers with dots are those of a section, a version, a citation."""
+    if _SPEAKS_OF_NUMBERS.search(before) or _COUNTS_BEHIND.match(behind):
+        return True
+    is_small = all(int(octet) <= _SMALL_OCTET for octet in text.split("."))
+    if is_small and _IS_HEADING.search(before) and re.match(r"[ \t]+[^\W\d_]", behind):
+        return True
+    return is_small and not _SPEAKS_OF_ADDRESSES.search(before)
+
+
+def _is_mobile(_text: str, before: str, behind: str) -> bool:
+    return not _NO_MOBILE_BEFORE.search(before) and not _NO_MOBILE_BEHIND.match(behind)
+
+
+def _is_identity(text: str, _before: str, _behind: str) -> bool:
+    return is_chinese_id(text)
+
+
+def _is_phone(text: str, _before: str, _behind: str) -> bool:
     return 8 <= sum(c.isdigit() for c in text) <= 15
 
 
-def _anything(_text: str) -> bool:
+def _anything(_text: str, _before: str, _behind: str) -> bool:
     return True
 
 
-_Check = tuple[str, re.Pattern[bytes], Callable[[str], bool]]
+_Check = tuple[str, re.Pattern[bytes], Callable[[str, str, str], bool]]
+"""Kind, form, and whether what has the form is one: asked with the text, some characters before it and some behind."""
 _CHECKS: tuple[_Check, ...] = (
     ("email", _EMAIL, _anything),
     ("public_ip", _IPV4, _is_public),
-    ("chinese_id", _CHINESE_ID, is_chinese_id),
+    ("chinese_id", _CHINESE_ID, _is_identity),
     ("payment_card", _CARD, _is_card),
-    ("chinese_mobile", _CHINESE_MOBILE, _anything),
+    ("chinese_mobile", _CHINESE_MOBILE, _is_mobile),
     ("phone", _PHONE, _is_phone),
 )
 
@@ -242,7 +283,11 @@ def _look_closely(data: Array, start: int, stop: int, first: int, last: int, fir
     for kind, pattern, holds in checks:
         for match in pattern.finditer(piece):
             left, right = match.span()
-            if all(right <= a or left >= b for a, b in taken) and holds(match[0].decode()):
+            if any(right > a and left < b for a, b in taken):
+                continue
+            before = data[max(start, begin + left - _CONTEXT_BYTES) : begin + left].tobytes().decode(errors="ignore")
+            behind = data[begin + right : min(stop, begin + right + _BEHIND_BYTES)].tobytes().decode(errors="ignore")
+            if holds(match[0].decode(), before, behind):
                 taken.append((left, right))
                 yield Span(kind, first_char + begin + left - first, first_char + begin + right - first)
 

@@ -11,7 +11,7 @@ from lm.corpus import pii, variants
 
 FOUND = [
     ("email", "a.b+c@ex-ample.co.uk"),
-    ("public_ip", "8.8.8.8"),
+    ("public_ip", "93.184.216.34"),
     ("public_ip", "2001:4860:4860::8888"),
     ("payment_card", "4111 1111 1111 1111"),
     ("payment_card", "378282246310005"),
@@ -58,12 +58,48 @@ def test_what_only_looks_personal_is_left(value: str) -> None:
     assert kinds(f"see {value} there") == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "preserved in the Digest (27.1.6.8). Antoninus",
+        "in the common meter in 8.6.8.6: the first",
+        "versions from 4.7 to 5.2.5.6 remain",
+        "version 61.0.3163.100 of the browser",
+        "firmware v. 93.184.216.34",
+        "see § 103.12.40.5 of the code",
+        "Sections 93.10.2.44 and 93.10.2.45 apply",
+        "第 11.20.31.40 条",
+        "软件版本：93.184.216.34",
+        "1.2.3.4 Installing the server",
+        "订单号：13812345678",
+        "QQ群 13812345678",
+        "总额 13812345678 元",
+    ],
+)
+def test_words_around_tell_numbers_from_addresses(text: str) -> None:
+    assert kinds(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("logged in, IP address 8.8.8.8", ("public_ip", "8.8.8.8")),
+        ("服务器 1.2.4.8 没有响应", ("public_ip", "1.2.4.8")),
+        ("ping 9.9.9.9", ("public_ip", "9.9.9.9")),
+        ("version 2 on 93.184.216.34", ("public_ip", "93.184.216.34")),
+        ("请拨打 13812345678 联系", ("chinese_mobile", "13812345678")),
+    ],
+)
+def test_words_around_hide_no_address(text: str, found: tuple[str, str]) -> None:
+    assert kinds(text) == [found]
+
+
 def test_masking_leaves_nothing_to_mask() -> None:
     text = "; ".join(value for _, value in FOUND)
     masked = pii.mask(text)
     assert masked == "; ".join(pii.MASKS[kind] for kind, _ in FOUND)
     assert pii.mask(masked) == masked
-    assert pii.mask(text, ("email",)).startswith("name@example.org; 8.8.8.8; ")
+    assert pii.mask(text, ("email",)).startswith("name@example.org; 93.184.216.34; ")
 
 
 @settings(max_examples=150, deadline=None)

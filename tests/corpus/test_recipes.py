@@ -44,7 +44,7 @@ def add_document(
         add(lake, "signatures", id=id, method=preset, bands=[1])
 
 
-def add_pair(lake: duckdb.DuckDBPyConnection, a: str, b: str, jaccard: float, method: str = "fineweb") -> None:
+def add_pair(lake: duckdb.DuckDBPyConnection, a: str, b: str, jaccard: float, method: str = "ladder") -> None:
     add(lake, "near_duplicates", id_a=a, id_b=b, jaccard=jaccard, containment=1.0, method=method)
 
 
@@ -190,7 +190,7 @@ def test_near_duplicates_go_among_documents_that_pass_the_rules(lake: duckdb.Duc
 
 def test_a_threshold_that_no_float_holds_still_takes_its_own_value(lake: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     file = tmp_path / "tenths.toml"
-    file.write_text('name = "tenths"\n[dedup]\nmethod = "near"\npreset = "fineweb"\nthreshold = 0.7\n')
+    file.write_text('name = "tenths"\n[dedup]\nmethod = "near"\npreset = "ladder"\nthreshold = 0.7\n')
     recipe = recipes.load(file)
     for id in "ab":
         add_document(lake, id, {})
@@ -249,8 +249,8 @@ def test_real_text_goes_through_measured_compared_and_judged(lake: duckdb.DuckDB
         )
     loaded = {
         "signals": signals.compute(column).add_column(0, "id", ids),
-        "signatures": minhash.band_table(ids, column, "fineweb"),
-        "near_duplicates": find(ids, column, "fineweb"),
+        "signatures": minhash.band_table(ids, column, "ladder"),
+        "near_duplicates": find(ids, column, "ladder"),
     }
     for name, table in loaded.items():
         lake.register("loaded", table)
@@ -267,7 +267,7 @@ def test_definitions_are_stable_and_tell_recipes_apart() -> None:
     assert [recipe.name for recipe in loaded] == recipes.names() == ["c4", "dclm", "fineweb", "gopher", "raw", "slimpajama", "zh"]
     assert len({recipe.digest for recipe in loaded}) == 7
     assert recipes.load("raw").digest == recipes.load("raw").digest
-    assert [recipe.presets for recipe in loaded] == [(), *[("fineweb",)] * 3, (), ("slimpajama",), ("fineweb",)]
+    assert [recipe.presets for recipe in loaded] == [(), *[("ladder",)] * 3, (), ("slimpajama",), ("ladder",)]
     for recipe in loaded:
         assert recipe.doc
         assert all(rule.source and rule.group for rule in recipe.rules)
