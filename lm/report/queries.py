@@ -108,12 +108,13 @@ FROM rungs WHERE ladder_id = $ladder_id ORDER BY rung
 
 RUNS = Query(
     """
-SELECT run_id, model, num_params, num_params_non_embedding, seed, num_tokens, train_tokens, train_flops, tokens_per_second, seconds, device
+SELECT run_id, model, num_params, num_params_non_embedding, seed, num_tokens, train_tokens, train_flops, tokens_per_second,
+    mfu, waiting_share, memory_bytes, seconds, device
 FROM runs WHERE ladder_id = $ladder_id ORDER BY num_params, seed, run_id
 """,
     (
         *("run_id", "model", "num_params", "num_params_non_embedding", "seed", "num_tokens", "train_tokens"),
-        *("train_flops", "tokens_per_second", "seconds", "device"),
+        *("train_flops", "tokens_per_second", "mfu", "waiting_share", "memory_bytes", "seconds", "device"),
     ),
     of_ladder=True,
 )
@@ -138,9 +139,26 @@ CROSS JOIN (
     SELECT max(m.rung) AS top, min(m.rung) AS bottom FROM metrics m JOIN runs r USING (run_id) WHERE r.ladder_id = $ladder_id
 ) t
 WHERE r.ladder_id = $ladder_id AND m.rung IS NOT NULL AND m.split = 'validation' AND m.domain <> 'all' AND m.name = 'bits_per_byte'
+    AND NOT starts_with(m.domain, 'source:')
 GROUP BY m.domain, r.num_params ORDER BY num_items DESC, m.domain, r.num_params
 """,
     ("domain", "num_params", "value", "first_value", "num_items"),
+    of_ladder=True,
+)
+
+TASKS = Query(
+    """
+WITH scored AS (
+    SELECT m.*, r.num_params, max(m.rung) OVER of_set AS top, min(m.rung) OVER of_set AS bottom FROM metrics m JOIN runs r USING (run_id)
+    WHERE r.ladder_id = $ladder_id AND m.split = 'task' AND m.name IN ('accuracy', 'accuracy_normalized', 'answer_bits_per_byte')
+        AND NOT contains(m.domain, '/') AND NOT contains(m.domain, '~known')
+    WINDOW of_set AS (PARTITION BY m.domain, m.name, r.num_params)
+)
+SELECT domain, name, num_params, avg(value) FILTER (rung = top) AS value, max(stderr) FILTER (rung = top) AS stderr,
+    avg(value) FILTER (rung = bottom) AS first_value, max(num_items) AS num_items
+FROM scored GROUP BY domain, name, num_params ORDER BY domain, name, num_params
+""",
+    ("domain", "name", "num_params", "value", "stderr", "first_value", "num_items"),
     of_ladder=True,
 )
 
@@ -199,6 +217,7 @@ QUERIES: Mapping[str, Query] = {
     "runs": RUNS,
     "metrics": METRICS,
     "domains": DOMAINS,
+    "tasks": TASKS,
     "laws": LAWS,
     "forecasts": FORECASTS,
     "conclusions": CONCLUSIONS,

@@ -216,6 +216,25 @@ def domains(data: ReportData, texts: Texts) -> Table:
     return _heads(texts, "host", "#items", "#first", "#bpb"), cells
 
 
+def tasks(data: ReportData, texts: Texts) -> Table:
+    """Scores of evaluation sets, for the largest model."""
+    rows = data.rows("tasks")
+    largest = max((row["num_params"] for row in rows), default=None)
+    cells = [
+        [
+            Cell(str(row["domain"])),
+            Cell(texts.maybe("task", row["name"])),
+            _number(numbers.count(row["num_items"])),
+            _number(numbers.loss(row["first_value"])),
+            _number(numbers.loss(row["value"])),
+            _number(numbers.loss(row["stderr"])),
+        ]
+        for row in rows
+        if row["num_params"] == largest
+    ]
+    return _heads(texts, "evaluation_set", "metric", "#scored", "#first", "#largest", "#stderr"), cells
+
+
 def rungs(data: ReportData, texts: Texts) -> Table:
     """The nested amounts of data."""
     cells = [
@@ -238,9 +257,8 @@ def runs(data: ReportData, texts: Texts) -> Table:
     for row in data.rows("metrics"):
         if row["name"] == metric and row["num_tokens"] >= last.get(row["run_id"], row)["num_tokens"]:
             last[row["run_id"]] = row
-    heads = _heads(
-        texts, "model", "#params", "#non_embedding", "#seed", "#tokens", "#trained", "#flops", "#speed", "#seconds", "device", "#final"
-    )
+    shape = ("model", "#params", "#non_embedding", "#seed", "#tokens", "#trained", "#flops")
+    heads = _heads(texts, *shape, "#speed", "#mfu", "#waiting", "#memory", "#seconds", "device", "#final")
     return heads, [_run(row, last.get(row["run_id"])) for row in data.rows("runs")]
 
 
@@ -254,6 +272,9 @@ def _run(row: Row, last: Row | None) -> list[Cell]:
         _number(numbers.short(row["train_tokens"])),
         _number(numbers.short(row["train_flops"])),
         _number(numbers.count(row["tokens_per_second"])),
+        _number(numbers.share(row["mfu"], 1.0)),
+        _number(numbers.share(row["waiting_share"], 1.0)),
+        _number(numbers.size(row["memory_bytes"])),
         _number(numbers.duration(row["seconds"])),
         Cell(str(row["device"])),
         _number(numbers.loss(last["value"] if last else None)),
@@ -282,6 +303,7 @@ BY_NAME: Mapping[str, Callable[[ReportData, Texts], Table]] = {
     "languages": languages,
     "hosts": hosts,
     "domains": domains,
+    "tasks": tasks,
     "runs": runs,
     "rungs": rungs,
     "rejects": rejects,
