@@ -22,7 +22,6 @@ from flows.evaluation_sets import ScoredSet
 from flows.processes import in_child, side_by_side
 from flows.progress import Progress
 from flows.settings import EvaluateSettings
-from lm.evaluation.batch import evaluate_each, score_each
 from lm.training.config import from_json
 from storage.lake import Lake
 from storage.ledger import Output, Work
@@ -176,7 +175,9 @@ def measure(run_id: str, planned: Sequence[Planned[Checkpoint]], ladder_id: str,
     with open_lake(read_only=True) as lake:
         labels = lake.query(LABELS, [planned[0].work.inputs["validation"]])
         calls = [_call(lake, unit, ladder_id) | {"labels": labels, "device": device} for unit in planned]
-    answers = in_child(evaluate_each, calls, on_progress=Progress(f"evaluate {run_id[:8]}", "checkpoints"))
+    answers: list[tuple[pa.Table, pa.Table]] = in_child(
+        "lm.evaluation.batch:evaluate_each", calls, on_progress=Progress(f"evaluate {run_id[:8]}", "checkpoints")
+    )
     seconds = (time.monotonic() - started) / len(answers)
     tables = [{"metrics": metrics, "item_metrics": items} for metrics, items in answers]
     return [Output(work=unit.work, tables=rows, seconds=seconds) for unit, rows in zip(planned, tables, strict=True)]
@@ -200,7 +201,9 @@ def score(run_id: str, planned: Sequence[Planned[Scoring]], ladder_id: str, devi
     with open_lake(read_only=True) as lake:
         calls = [_scoring_call(lake, unit, ladder_id) | {"device": device} for unit in planned]
         sizes = [unit.unit.scored.num_items for unit in planned]
-        tables = in_child(score_each, calls, sizes, on_progress=Progress(f"score {run_id[:8]}", "items"))
+        tables: list[pa.Table] = in_child(
+            "lm.evaluation.batch:score_each", calls, sizes, on_progress=Progress(f"score {run_id[:8]}", "items")
+        )
         seconds = (time.monotonic() - started) / len(tables)
         outputs = []
         for unit, rows in zip(planned, tables, strict=True):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -103,9 +104,8 @@ def _call(lake: Lake, planned: Planned[Any], vocabulary: str, settings: Evaluate
 @task(name="harness", cache_policy=NO_CACHE, persist_result=False, task_run_name="harness {work.slot}")
 def score(work: Work, call: dict[str, Any], digest_of_set: str) -> Output:
     """One task under one checkpoint, in a process that stays offline."""
-    from lm.harness.run import evaluate
-
     started = time.monotonic()
     place = {**call["place"], "validation_id": digest_of_set}
-    metrics, items = in_child(evaluate, **{**call, "place": place})
+    tables: tuple[pa.Table, pa.Table] = in_child("lm.harness.run:evaluate", **{**call, "place": place})
+    metrics, items = tables
     return Output(work=work, tables={"metrics": metrics, "item_metrics": items}, seconds=time.monotonic() - started)
