@@ -39,6 +39,7 @@ class ReportData:
     runs: pa.Table
     metrics: pa.Table
     domains: pa.Table
+    tasks: pa.Table
     laws: pa.Table
     forecasts: pa.Table
     conclusions: pa.Table

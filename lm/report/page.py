@@ -136,6 +136,7 @@ class _Page:
                 self._plain("rungs"),
                 self._plain("runs"),
                 self._plain("domains"),
+                self._plain("tasks"),
                 self._plain("rejects"),
                 self._plain("stages"),
                 f"<footer>{sentence(self.texts('foot'))}</footer>",

@@ -131,6 +131,10 @@ def add_ladder(
                 for i, host in enumerate(("numpy.docs.local", "scipy.docs.local", HOSTILE)):
                     domain = {**row, "domain": host, "name": "bits_per_byte", "value": loss / 2.9 + 0.1 * i, "num_items": 30 - i}
                     lake.add("metrics", domain)
+                lake.add("metrics", {**row, "domain": "source:crawl", "name": "bits_per_byte", "value": loss, "num_items": 60})
+                for domain, value in (("piqa", 0.61), ("piqa~clean", 0.6), ("piqa~known", 0.9), ("blimp/island", 0.7)):
+                    scored = {**row, "split": "task", "domain": domain, "name": "accuracy", "value": value, "num_items": 50}
+                    lake.add("metrics", scored)
 
 
 def _run(run_id: str, name: str, size: int, seed: int) -> dict[str, Any]:

@@ -167,6 +167,17 @@ def test_many_hosts_are_cut_and_counted(sample: ReportData) -> None:
     assert "h299.example" not in page
 
 
+def test_evaluation_sets_are_shown_with_and_without_known_items(sample: ReportData, page: str) -> None:
+    assert [
+        (row["domain"], row["num_items"]) for row in sample.rows("tasks") if row["num_params"] == sample.rows("tasks")[-1]["num_params"]
+    ] == [
+        ("piqa", 50),
+        ("piqa~clean", 50),
+    ]
+    assert "piqa~clean" in page
+    assert "source:crawl" not in {row["domain"] for row in sample.rows("domains")}
+
+
 def test_curve_picture_is_written(sample: ReportData, empty: ReportData, tmp_path: Path) -> None:
     path = tmp_path / "curve.png"
     assert curve_png(sample, path)
