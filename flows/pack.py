@@ -33,7 +33,9 @@ def train_here(training: TrainSettings) -> StageResult:
 
 
 def train_side_by_side(trainings: Sequence[TrainSettings], num_parallel: int) -> list[str]:
-    """Train all, so many at once; a line for each that failed."""
+    """Train all, so many at once; a line for each that failed. Where several share a device, each is one process."""
+    if num_parallel > 1:
+        trainings = [TrainSettings(**{**training.model_dump(), "num_processes": 1}) for training in trainings]
     states = list(side_by_side(train_here, [{"training": training} for training in trainings], num_parallel))
     return [
         f"  {training.model} seed {training.seed}: {state.message}"
@@ -45,7 +47,7 @@ def train_side_by_side(trainings: Sequence[TrainSettings], num_parallel: int) ->
 def num_at_once(trainings: Sequence[TrainSettings], most: int) -> int:
     """How many of these trainings this machine takes at once: by its cores and, with an accelerator, by its memory."""
     most = min(most, environment.num_cpus(), len(trainings))
-    device_bytes = in_child(accelerator_bytes)
+    device_bytes = in_child(accelerator_bytes) if environment.num_gpus() else None
     if device_bytes is None:
         return max(1, most)
     with open_lake(read_only=True) as lake:

@@ -14,8 +14,7 @@ optimizers are compared with nothing. What was stopped says so in the table.
 import time
 from collections.abc import Sequence
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 
 from flows import costs, evaluate, pack, settled
 from flows.common import LOG, StageResult, markdown_table, open_lake, publish_markdown
@@ -42,22 +41,17 @@ def costs_of(lake: Lake, settings: SweepSettings) -> costs.Table:
     return table(entries(lake, settings), settings)
 
 
-@task(name="train on workers", cache_policy=NO_CACHE, persist_result=False)
 def train_on_workers(todo: Sequence[Entry], per_device: int) -> None:
     """Start each training as a run of train/gpu, or packs of them as runs of pack/gpu, and wait for all. Raises: SweepError."""
     packs = [todo[i : i + per_device] for i in range(0, len(todo), per_device)]
-    single = [Call(one.row.name, one.key, one.training.model_dump()) for (one, *others) in packs if not others]
-    several = [
-        Call(
-            ", ".join(one.row.name for one in found),
-            "+".join(one.key for one in found),
-            PackSettings(trainings=[one.training for one in found], num_parallel=per_device).model_dump(),
-        )
-        for found in packs
-        if len(found) > 1
-    ]
-    failures = [*(launch_all(TRAIN, single, "sweep") if single else []), *(launch_all(PACK, several, "sweep") if several else [])]
-    _raise_if_any(failures, len(todo))
+    _raise_if_any(launch_all([_call(found, per_device) for found in packs], "sweep"), len(packs))
+
+
+def _call(found: Sequence[Entry], per_device: int) -> Call:
+    if len(found) == 1:
+        return Call(TRAIN, found[0].row.name, found[0].key, found[0].training.model_dump())
+    settings = PackSettings(trainings=[one.training for one in found], num_parallel=per_device)
+    return Call(PACK, ", ".join(one.row.name for one in found), "+".join(one.key for one in found), settings.model_dump())
 
 
 @flow(name="sweep")
@@ -102,6 +96,6 @@ def _train_rung_by_rung(lake: Lake, settings: SweepSettings, found: Sequence[Ent
     costs.show("sweep-end", table(ended, settings))
 
 
-def _raise_if_any(failures: Sequence[str], num_trainings: int) -> None:
+def _raise_if_any(failures: Sequence[str], num_launched: int) -> None:
     if failures:
-        raise SweepError(f"{len(failures)} of {num_trainings} trainings failed; the others are in the lake:\n" + "\n".join(failures))
+        raise SweepError(f"{len(failures)} of {num_launched} trainings failed; the others are in the lake:\n" + "\n".join(failures))

@@ -23,6 +23,7 @@ NEWEST = """
     SELECT r.ladder_id FROM rungs r JOIN stages s ON s.key = r.produced_by
     WHERE r.recipe = ? ORDER BY s.finished_at DESC, r.ladder_id LIMIT 1
 """
+DIVERGED = "diverged, not trained again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,13 @@ def entries(lake: Lake, settings: SweepSettings) -> list[Entry]:
     ]
     reached = _reached(lake)
     works = [_work(training, config, one, reached) for _, one, (training, config, _) in wanted]
-    todo = {work.key for work in ledger.pending(lake, works)}
-    found = [
-        Entry(
-            training, config, recipe, one, tuple(rungs), _row(config, recipe, rungs, estimate, reached.get(work.slot, 0), work.key in todo)
-        )
-        for (recipe, one, (training, config, rungs)), work in zip(wanted, works, strict=True)
-    ]
+    status = dict.fromkeys((work.key for work in ledger.pending(lake, works)), costs.TO_DO)
+    diverged = {name for (name,) in lake.rows("SELECT run_id FROM runs WHERE state = 'diverged'")}
+    status |= {work.key: DIVERGED for work in works if work.slot in diverged and work.key not in status}
+    found = []
+    for (recipe, one, (training, config, rungs)), work in zip(wanted, works, strict=True):
+        row = _row(config, recipe, rungs, estimate, reached.get(work.slot, 0), status.get(work.key, costs.DONE))
+        found.append(Entry(training, config, recipe, one, tuple(rungs), row))
     return _within_budget(found, settings)
 
 
@@ -144,9 +145,9 @@ def _work(training: TrainSettings, config: TrainConfig, known: train.Ladder, rea
     return train.planned(config, known, training.max_rung, reached.get(run_id(config, known.ladder_id), 0)).work
 
 
-def _row(config: TrainConfig, recipe: str, rungs: list[int], estimate: costs.Estimator, reached: int, is_open: bool) -> costs.Row:
+def _row(config: TrainConfig, recipe: str, rungs: list[int], estimate: costs.Estimator, reached: int, status: str) -> costs.Row:
     cost = estimate.of(config, rungs, reached)
-    return costs.Row(_name(config, recipe), len(rungs), rungs[-1], cost, costs.TO_DO if is_open else costs.DONE)
+    return costs.Row(_name(config, recipe), len(rungs), rungs[-1], cost, status)
 
 
 def _rungs(rungs: list[int], training: TrainSettings, max_epochs: float | None) -> list[int]:

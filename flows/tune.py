@@ -226,6 +226,6 @@ def _tune_on_workers(settings: TuneSettings, todo: Sequence[Planned[Grid]]) -> N
     for unit in todo:
         own = {"models": [unit.unit.asked], "batch_tokens": [unit.unit.config.batch_tokens], "ladder_id": unit.unit.ladder_id}
         asked = TuneSettings(**{**settings.model_dump(), **own, "launch": "here"})
-        calls.append(Call(unit.work.slot, unit.work.key, asked.model_dump()))
-    if failures := launch_all(DEPLOYMENT, calls, "tune"):
+        calls.append(Call(DEPLOYMENT, unit.work.slot, unit.work.key, asked.model_dump()))
+    if failures := launch_all(calls, "tune"):
         raise TuneError(f"{len(failures)} of {len(todo)} grids failed; the others are in the lake:\n" + "\n".join(failures))
