@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from lm.training.machine import CompileMode
+
 LOG = logging.getLogger(__name__)
 COMPILED = " compiled"
 
 
-def compile_or_not(model: nn.Module, blocks: Iterable[nn.Module] | None, trial: Callable[[], object]) -> bool:
+def compile_or_not(
+    model: nn.Module, blocks: Iterable[nn.Module] | None, trial: Callable[[], object], mode: CompileMode = "default"
+) -> bool:
     """Compile a model, or only its `blocks`, and try it. Returns whether it is compiled.
 
     `trial` passes forward and back through the model. Raises: torch.OutOfMemoryError, which is not the compiler's fault.
@@ -24,7 +28,7 @@ def compile_or_not(model: nn.Module, blocks: Iterable[nn.Module] | None, trial: 
     parts = [model] if blocks is None else list(blocks)
     try:
         for part in parts:
-            part.compile()
+            part.compile(mode=mode)
         trial()
     except torch.OutOfMemoryError:
         raise

@@ -73,11 +73,12 @@ class Learner:
         """Recompute and compile where that is asked for. Returns whether the model is compiled."""
         if machine.recompute_blocks:
             recompute(self.model.blocks)
+        self.model.head_piece = machine.head_piece_entries
         self._forward = self.model
         if not self.config.compile:
             return False
         in_blocks = self.world.size > 1 and machine.parallel == "fsdp"
-        compiled = compile_or_not(self.model, self.model.blocks if in_blocks else None, self._try)
+        compiled = compile_or_not(self.model, self.model.blocks if in_blocks else None, self._try, machine.compile_mode)
         self.model.zero_grad(set_to_none=True)
         return compiled
 
