@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from threading import Lock
 from typing import Any, TypeVar
@@ -70,10 +70,15 @@ def side_by_side(task: Any, calls: Sequence[dict[str, Any]], num_parallel: int) 
     """Run a Prefect task once per set of parameters, at most so many at a time; the final states, in order, as they come in."""
     runner: ThreadPoolTaskRunner[Any]
     with ThreadPoolTaskRunner(max_workers=num_parallel) as runner:
-        futures: list[PrefectFuture[Any]] = [runner.submit(task, parameters=call) for call in calls]
-        for future in futures:
-            future.wait()
-            yield future.state
+        try:
+            futures: list[PrefectFuture[Any]] = [runner.submit(task, parameters=call) for call in calls]
+            for future in futures:
+                future.wait()
+                yield future.state
+        except (KeyboardInterrupt, SystemExit):  # threads wait for their children, and the end of the block waits for threads
+            for child in active_children():
+                child.kill()
+            raise
 
 
 def _follow(pipe: Connection, on_progress: Callable[..., None] | None) -> Any:
