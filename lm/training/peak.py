@@ -62,6 +62,9 @@ def measure(device: torch.device, dtype: str, num_threads: int) -> float:
         return max(_best(device, DTYPES[dtype], side) for side in _sides(device, num_threads))
     finally:
         torch.set_num_threads(before)
+        if device.type == "cuda":  # a run's peak of memory begins after this
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
 
 
 def _sides(device: torch.device, num_threads: int) -> tuple[int, ...]:
@@ -71,8 +74,8 @@ def _sides(device: torch.device, num_threads: int) -> tuple[int, ...]:
 
 
 def _best(device: torch.device, dtype: torch.dtype, side: int) -> float:
-    generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2))
+    generator = torch.Generator(device).manual_seed(0)
+    left, right = (torch.randn(side, side, generator=generator, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(left)
     timed = _timed_cuda if device.type == "cuda" else _timed
     timed(left, right, out)  # the first chooses a kernel and touches memory
