@@ -12,7 +12,7 @@ optimizers are compared with nothing. What was stopped says so in the table.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prefect import flow
 
@@ -62,8 +62,9 @@ def sweep_flow(settings: SweepSettings = SweepSettings()) -> StageResult:
         found = entries(lake, settings)
         costs.show("sweep", table(found, settings))
         todo = [entry for entry in found if entry.is_open]
-        if settings.stop_early:
-            _train_rung_by_rung(lake, settings, found)
+        if todo and settings.stop_early:
+            ended = train_rung_by_rung(lake, found, lambda wave: _train(wave, settings), lambda ladder_id: _measure(ladder_id, settings))
+            costs.show("sweep-end", table(ended, settings))
         elif todo:
             _train(todo, settings)
         result = StageResult("sweep", sum(entry.row.status == costs.DONE for entry in found), len(todo), 0, time.monotonic() - started)
@@ -82,18 +83,27 @@ def _train(todo: Sequence[Entry], settings: SweepSettings) -> None:
     _raise_if_any(failures, len(todo))
 
 
-def _train_rung_by_rung(lake: Lake, settings: SweepSettings, found: Sequence[Entry]) -> None:
-    """One rung of everything after the other; what is settled after a rung is left out of those that follow."""
+def _measure(ladder_id: str, settings: SweepSettings) -> None:
+    """Losses on validation of what a ladder's runs have reached."""
+    evaluate.evaluate_flow(EvaluateSettings(ladder_id=ladder_id, num_parallel=settings.num_parallel, tasks=False))
+
+
+def train_rung_by_rung(
+    lake: Lake, found: Sequence[Entry], train: Callable[[Sequence[Entry]], None], measure: Callable[[str], None]
+) -> list[Entry]:
+    """One rung of everything after the other: train, measure each ladder, and leave what is settled out of the rungs that follow.
+
+    Returns the table at the end, with the reasons.
+    """
     stopped: dict[str, str] = {}
     for rung in range(max(len(entry.rungs_tokens) for entry in found)):
         wave = [entry.up_to(rung) for entry in found if entry.is_open and entry.key not in stopped and rung < len(entry.rungs_tokens)]
         if todo := missing(lake, wave):
-            _train(todo, settings)
+            train(todo)
         for ladder_id in sorted({str(entry.training.ladder_id) for entry in wave}):
-            evaluate.evaluate_flow(EvaluateSettings(ladder_id=ladder_id, num_parallel=settings.num_parallel, tasks=False))
+            measure(ladder_id)
         stopped |= {key: reason for key, reason in settled.reasons(lake, found).items() if key not in stopped}
-    ended = [entry.left_out(stopped[entry.key]) if entry.key in stopped else entry for entry in found]
-    costs.show("sweep-end", table(ended, settings))
+    return [entry.left_out(stopped[entry.key]) if entry.is_open and entry.key in stopped else entry for entry in found]
 
 
 def _raise_if_any(failures: Sequence[str], num_launched: int) -> None:

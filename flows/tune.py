@@ -8,7 +8,7 @@ new runs; other settings of the grid tune anew.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -141,16 +141,16 @@ def try_rate(config: TrainConfig, unit: Grid) -> Trial:
         )
 
 
-def tune_grid(planned: Planned[Grid], num_parallel: int) -> Output:
-    """Train a grid, and further while its best rate stands at an end."""
+def tune_grid(planned: Planned[Grid], tries: Callable[[Grid, Sequence[float]], dict[float, Trial]]) -> Output:
+    """Try a grid, and further while its best rate stands at an end."""
     started = time.monotonic()
     unit, parameters = planned.unit, planned.work.parameters
-    found = _trials(unit, unit.rates, num_parallel)
+    found = tries(unit, unit.rates)
     for _ in range(parameters["max_extensions"]):
         further = beyond(_points(found), parameters["factor"])
         if further is None:
             break
-        found |= _trials(unit, [further], 1)
+        found |= tries(unit, [further])
     best = optimum(_points(found))
     LOG.info(
         "  %s, batch %s: rate %g [%.2g, %.2g]%s",
@@ -215,7 +215,11 @@ def tune_flow(settings: TuneSettings = TuneSettings()) -> StageResult:
         planned = plan(lake, settings)
         if settings.launch == "deployment" and planned.todo(lake):
             _tune_on_workers(settings, planned.todo(lake))
-        result = settle(lake, planned, lambda todo: [tune_grid(unit, settings.num_parallel) for unit in todo])
+
+        def tries(unit: Grid, rates: Sequence[float]) -> dict[float, Trial]:
+            return _trials(unit, rates, settings.num_parallel)
+
+        result = settle(lake, planned, lambda todo: [tune_grid(unit, tries) for unit in todo])
         publish_markdown("tune", markdown_table(lake.query(FOUND)), "Grids of learning rates")
         return result
 

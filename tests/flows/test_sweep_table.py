@@ -1,6 +1,6 @@
 """The table of a sweep and of a tuning: what is asked for, what it costs, what the budget leaves out, and which rate runs take."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from storage.settings import LakeSettings
 from tests.flows import ladder_maker
 from tests.flows.ladder_maker import RUNGS
 
+LONG = (4096, 8192, 16384, 32768, 65536)
 SMALL = {"models": ["d1w32", "d2w64"], "seeds": [0, 1], "batch_tokens": 256, "launch": "here"}
 
 
@@ -174,17 +175,16 @@ def test_laws_see_one_family_of_runs_and_the_newest_of_it(tmp_path: Path) -> Non
         assert law.points(lake, LawSettings(ladder_id=ladder_id))["run_id"].to_pylist() == ["b"]
 
 
-def test_a_grid_is_judged_extended_and_pinned(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_is_judged_extended_and_pinned(lake: Lake) -> None:
     settings = TuneSettings(models=["d1w32"], batch_tokens=[256], rung=0, learning_rates=[0.001, 0.002, 0.004], launch="here")
     (planned,) = tune.plan(lake, settings).units
     tried: list[float] = []
 
-    def trials(unit: tune.Grid, asked: Any, num_parallel: int) -> dict[float, Trial]:
+    def tries(unit: tune.Grid, asked: Sequence[float]) -> dict[float, Trial]:
         tried.extend(asked)
         return {rate: Trial(4.0 + abs(rate - 0.01) if rate < 0.03 else None, 0.1, 9.0, "cpu") for rate in asked}
 
-    monkeypatch.setattr(tune, "_trials", trials)
-    output = tune.tune_grid(planned, 1)
+    output = tune.tune_grid(planned, tries)
     assert tried == [0.001, 0.002, 0.004, 0.008, 0.016]
     rows = output.tables["tunings"].to_pylist()
     assert set(rows[0]) == set(TABLES["tunings"].columns) - {"produced_by"}
@@ -197,22 +197,36 @@ def test_a_grid_is_judged_extended_and_pinned(lake: Lake, monkeypatch: pytest.Mo
     assert len(tune.plan(lake, other).todo(lake)) == 1
 
 
-def test_what_is_surely_worse_is_stopped_and_seeds_are_not(lake: Lake) -> None:
-    for recipe, worth in (("raw", 1.0), ("clean", 3.0)):
-        for entry in entries(lake, recipes=[recipe], models=["d1w32"], seeds=[0, 1]):
-            ladder_id, seed = str(entry.training.ladder_id), entry.config.seed
-            name = run_id(entry.config, ladder_id)
-            run = {"run_id": name, "ladder_id": ladder_id, "seed": seed, "num_params": entry.config.model.num_params}
-            same = {"run_id": name, "split": "validation", "validation_id": "v", "domain": "all", "name": settled.METRIC}
-            losses = [2.0 + 60.0 * (worth * tokens) ** -0.3 * (1 + 0.0005 * (-1) ** (seed + i)) for i, tokens in enumerate(RUNGS)]
-            metrics = [{**same, "rung": i, "num_tokens": RUNGS[i], "value": loss} for i, loss in enumerate(losses)]
-            commit(lake, "evaluate", name, runs=[run], metrics=metrics)
-    asked = entries(lake, recipes=["raw", "clean"], models=["d1w32"], seeds=[0, 1, 2])
-    reasons = settled.reasons(lake, asked)
-    assert set(reasons) == {entry.key for entry in asked if entry.recipe == "raw"}
-    assert all("clean is better at 16,384 tokens with probability" in reason for reason in reasons.values())
-    assert settled.reasons(lake, [entry for entry in asked if entry.recipe == "raw"]) == {}
-    assert settled.reasons(lake, entries(lake, recipes=["raw", "clean"], models=["d1w32"], schedules=["cosine"])) == {}
+def measured(lake: Lake, entry: sweep_table.Entry, worth: float, num_rungs: int) -> None:
+    """A run as far as it has come, with losses on a known law."""
+    ladder_id, seed = str(entry.training.ladder_id), entry.config.seed
+    name = run_id(entry.config, ladder_id)
+    run = {"run_id": name, "ladder_id": ladder_id, "seed": seed, "num_params": entry.config.model.num_params}
+    same = {"run_id": name, "split": "validation", "validation_id": "v", "domain": "all", "name": settled.METRIC}
+    losses = [2.0 + 60.0 * (worth * tokens) ** -0.3 * (1 + 0.0005 * (-1) ** (seed + i)) for i, tokens in enumerate(LONG)]
+    metrics = [{**same, "rung": i, "num_tokens": LONG[i], "value": loss} for i, loss in enumerate(losses[:num_rungs])]
+    commit(lake, "evaluate", name, runs=[run], metrics=metrics)
+
+
+def test_what_is_surely_worse_is_stopped_rung_by_rung_and_seeds_are_not(tmp_path: Path) -> None:
+    with Lake.open(LakeSettings(lake=str(tmp_path / "lake"))) as lake:
+        ladder_maker.write(lake, ("raw", "clean"), LONG)
+        asked = entries(lake, recipes=["raw", "clean"], models=["d1w32"])
+        trained: list[tuple[str, int, int]] = []
+
+        def train_wave(wave: Sequence[sweep_table.Entry]) -> None:
+            for entry in wave:
+                trained.append((entry.recipe, entry.config.seed, len(entry.rungs_tokens)))
+                measured(lake, entry, 3.0 if entry.recipe == "clean" else 1.0, len(entry.rungs_tokens))
+
+        ended = sweep.train_rung_by_rung(lake, asked, train_wave, lambda ladder_id: None)
+        assert {entry.recipe for entry in ended if not entry.is_open} == {"raw"}
+        assert all("clean is better at 65,536 tokens with probability" in e.row.status for e in ended if not e.is_open)
+        reached = {recipe: max(rungs for name, _, rungs in trained if name == recipe) for recipe in ("raw", "clean")}
+        assert reached["clean"] == len(LONG) > reached["raw"] >= 3
+        assert {seed for name, seed, rungs in trained if (name, rungs) == ("clean", len(LONG))} == {0, 1}
+        assert settled.reasons(lake, [entry for entry in asked if entry.recipe == "raw"]) == {}
+        assert settled.reasons(lake, entries(lake, recipes=["raw", "clean"], models=["d1w32"], schedules=["cosine"])) == {}
 
 
 def test_a_stopped_sweep_is_shown_with_its_reasons(lake: Lake) -> None:
