@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 
+from deployments.api import Api
 from tests.flows import corpus_maker
 from tests.flows.conftest import TINY, Ladder
 from tests.storage import postgres_server, s3_server
@@ -41,9 +42,16 @@ def rows(ladder: Ladder, query: str) -> list[dict[str, object]]:
 
 def test_every_stage_left_rows(finished: Ladder) -> None:
     tables = ["captures", "documents", "signals", "signatures", "near_duplicates", "recipes", "recipe_counts", "tokenizers", "tokens"]
-    tables += ["validation", "rungs", "runs", "checkpoints", "metrics", "laws", "forecasts"]
+    tables += ["validation", "rungs", "runs", "checkpoints", "metrics", "run_speed", "laws", "forecasts"]
     counts = rows(finished, " UNION ALL ".join(f"SELECT '{table}' AS name, count(*) AS num_rows FROM {table}" for table in tables))
     assert [row["name"] for row in counts if not row["num_rows"]] == []
+
+
+def test_every_run_left_its_curve_in_the_web_interface(finished: Ladder) -> None:
+    artifacts = Api(finished.api_url).call("POST", "/artifacts/latest/filter", {"artifacts": {"key": {"like_": "train-"}}})
+    curves = {artifact["key"]: artifact["data"] for artifact in artifacts if artifact["type"] == "markdown"}
+    assert {f"train-{model}-seed-{seed}" for model in ("d1w32", "d2w64") for seed in (0, 1)} <= set(curves)
+    assert all("data:image/svg+xml;base64," in text and "**Complete**" in text for text in curves.values())
 
 
 def test_two_sizes_two_seeds_four_rungs(finished: Ladder) -> None:
