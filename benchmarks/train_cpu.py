@@ -38,6 +38,8 @@ from lm.training.learner import Learner, reproducible
 
 VOCAB = 65
 NUM_TOKENS = 1_000_000
+MAX_SECONDS = 60.0
+"""For the rounds of a size on one or two threads; a quiet machine needs half of it."""
 RATE = 1e-3
 Clock = Callable[[], float]
 
@@ -139,7 +141,11 @@ def take_turns(trainers: dict[str, Trainer], size: Size, clock: Clock) -> dict[s
     for trainer in trainers.values():
         trainer.advance(RATE)
     speeds: dict[str, list[float]] = {name: [] for name in trainers}
+    until = time.perf_counter() + MAX_SECONDS
     for _ in range(size.rounds):
+        if time.perf_counter() > until and len(speeds["ours"]) >= 3:
+            print("  the machine is busy: fewer rounds than planned")
+            break
         for name, trainer in trainers.items():
             started = clock()
             for _ in range(size.steps):
