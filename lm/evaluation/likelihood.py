@@ -3,12 +3,13 @@
 Two ways that give the same numbers. Choices that share a long beginning read it once: its keys and values are kept, and one choice of
 every item in a batch is read after the other (four endings of HellaSwag then cost two fifths of the tokens). All other choices are rows
 of their own, sorted by length so that little is padding; attention is causal, so padding on the right changes nothing but the last
-bits. What is longer than the context loses its beginning, as elsewhere in the field, and is reported as truncated; a choice that is
-itself longer than the context is read in pieces of half a context, each with the half before it, so that every token is predicted once.
+bits. The head is asked only where something is scored. What is longer than the context loses its beginning, as elsewhere in the field,
+and is reported as truncated; a choice that is itself longer than the context is read in pieces of half a context, each with the half
+before it, so that every token is predicted once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,17 +96,17 @@ def _score_bucket(model: Model, requests: Sequence[Request], scored: Sequence[Sc
     dtype = torch.bfloat16 if torch.is_autocast_enabled(weight.device.type) else weight.dtype
     cache = KeyValueCache(model.config, len(requests), weight.device, dtype)
     beginning = np.stack([request.shared for request in requests])
-    if beginning.shape[1] > 1:
+    with _head_at(model, np.zeros(1, dtype=np.int64)):
         model(_on(beginning[:, :-1], weight), None, cache)
     read = cache.length
     for choice in range(len(requests[0].rests)):
         rests = [request.rests[choice] for request in requests]
         inputs, targets = _padded([np.concatenate([r.shared[-1:], rest]) for r, rest in zip(requests, rests, strict=True)])
         cache.length = read  # what the choice before has left behind is written over
-        nats, greedy = _losses(model(_on(inputs, weight), None, cache), _on(targets, weight))
-        for i, rest in enumerate(rests):
-            scored[i].log_likelihood[choice] = -float(nats[i, : len(rest)].sum())
-            scored[i].greedy[choice] = bool(greedy[i, : len(rest)].all())
+        asked = np.arange(inputs.shape[1]) < np.array([len(rest) for rest in rests])[:, None]
+        sums, greedy = _sums(model, inputs, targets, asked, cache)
+        for one, nats, likeliest in zip(scored, sums, greedy, strict=True):
+            one.log_likelihood[choice], one.greedy[choice] = -float(nats), bool(likeliest)
 
 
 def _rows(requests: Sequence[Request], shared: Sequence[bool], scored: Sequence[Scored], context: int) -> list[_Row]:
@@ -136,20 +137,40 @@ def _batches(rows: list[_Row], batch_tokens: int) -> Iterator[list[_Row]]:
 
 
 def _score_rows(model: Model, rows: Sequence[_Row], scored: Sequence[Scored]) -> None:
-    weight = model.embedding.weight
     inputs, targets = _padded([row.tokens for row in rows])
-    nats, greedy = _losses(model(_on(inputs, weight)), _on(targets, weight))
-    for row, losses, likeliest in zip(rows, nats, greedy, strict=True):
-        last = len(row.tokens) - 1
-        chosen = slice(last - row.num_targets, last)
-        scored[row.item].log_likelihood[row.choice] -= float(losses[chosen].sum())
-        scored[row.item].greedy[row.choice] &= bool(likeliest[chosen].all())
+    last = np.array([len(row.tokens) - 1 for row in rows])[:, None]
+    first = last - np.array([row.num_targets for row in rows])[:, None]
+    places = np.arange(inputs.shape[1])
+    sums, greedy = _sums(model, inputs, targets, (places >= first) & (places < last))
+    for row, nats, likeliest in zip(rows, sums, greedy, strict=True):
+        scored[row.item].log_likelihood[row.choice] -= float(nats)
+        scored[row.item].greedy[row.choice] &= bool(likeliest)
 
 
-def _losses(logits: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Nats of each target, and whether it is the likeliest token."""
-    nats = token_losses(logits, targets).double().cpu().numpy()
-    return nats, (logits.argmax(-1) == targets).cpu().numpy()
+def _sums(
+    model: Model, inputs: np.ndarray, targets: np.ndarray, asked: np.ndarray, cache: KeyValueCache | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per row the nats of the targets that are asked for, and whether each of them is the likeliest token."""
+    weight = model.embedding.weight
+    places = np.flatnonzero(asked)
+    with _head_at(model, places):
+        logits = model(_on(inputs, weight), None, cache)
+    wanted = _on(targets.reshape(-1)[places], weight)
+    nats = token_losses(logits[None], wanted[None])[0].double().cpu().numpy()
+    missed = (logits.argmax(-1) != wanted).cpu().numpy()
+    rows = places // inputs.shape[1]
+    return np.bincount(rows, nats, len(inputs)), np.bincount(rows, missed, len(inputs)) == 0
+
+
+@contextmanager
+def _head_at(model: Model, places: np.ndarray) -> Iterator[None]:
+    """Let the head see only these places, counted over all rows: after a long context it would be most of the work."""
+    kept = _on(places, model.embedding.weight)
+    handle = model.final_norm.register_forward_hook(lambda _module, _inputs, out: out.flatten(0, 1)[kept])
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _padded(pieces: Sequence[Tokens]) -> tuple[np.ndarray, np.ndarray]:
