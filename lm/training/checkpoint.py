@@ -15,6 +15,7 @@ weights; of the digests, about a second per gigabyte.
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ from storage.digest import digest, file_digest
 LOG = logging.getLogger(__name__)
 KEEP = 2
 TRUNK = "trunk"
+_STATE = re.compile(r"step-\d{9}")
 
 Body = dict[str, Any]
 State = dict[str, Tensor]
@@ -153,7 +155,7 @@ class CheckpointStore:
         states: dict[str, list[str]] = {}
         for name in self._place.names(path):
             folder = "/".join(name.split("/")[:2])
-            if folder.startswith(f"{path}/step-"):
+            if _STATE.fullmatch(folder.removeprefix(f"{path}/")):
                 states.setdefault(folder, []).append(name)
         return states
 
