@@ -1,6 +1,7 @@
 """An HTTP response inside an archive record: status, headers worth keeping, and the page's own bytes."""
 
 from dataclasses import replace
+from typing import Any
 
 from fastwarc.warc import WarcRecord
 
@@ -10,6 +11,7 @@ from lm.corpus.records import Capture, Problem
 
 _RECORD = b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n"
 MAX_STATUS = 999
+_HEAD_BYTES = 1 << 13
 
 
 def with_response(capture: Capture, max_page_bytes: int) -> Capture | Problem:
@@ -19,10 +21,8 @@ def with_response(capture: Capture, max_page_bytes: int) -> Capture | Problem:
     """
     if not capture.body.startswith(b"HTTP/"):
         return Problem("not_http", capture.url)
-    record = WarcRecord.from_bytes(_RECORD % len(capture.body) + capture.body)
     try:
-        record.parse_http(quirks_mode=True)
-        headers, stored = record.http_headers, record.reader.read()
+        headers, stored = _parted(capture.body)
     except OSError:
         return Problem("invalid_http", capture.url)
     status = headers.status_code if headers is not None else None
@@ -39,6 +39,19 @@ def with_response(capture: Capture, max_page_bytes: int) -> Capture | Problem:
         last_modified=headers.get("Last-Modified"),
         reason=_reason(status, content_type, body) or capture.reason or body_reason,
     )
+
+
+def _parted(response: bytes) -> tuple[Any, bytes]:
+    """Headers and stored body of a response. The parser is given the beginning only, unless the headers are longer: it copies what it is
+    given, twice. Raises: OSError if it is no HTTP."""
+    for num_bytes in (_HEAD_BYTES, len(response)):
+        head = response[:num_bytes]
+        record = WarcRecord.from_bytes(_RECORD % len(head) + head)
+        record.parse_http(quirks_mode=True)
+        rest = record.reader.read()
+        if rest or num_bytes >= len(response):
+            break
+    return record.http_headers, response[len(head) - len(rest) :]
 
 
 def _body(stored: bytes, transfer_encoding: str | None, content_encoding: str | None, max_page_bytes: int) -> tuple[bytes, str | None]:

@@ -15,6 +15,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lm.corpus.freed_memory import give_back
 from storage.schema.corpus import CAPTURES, DOCUMENTS
 from storage.schema.table import Table
 
@@ -69,6 +70,7 @@ class _Rows:
         values = {field.name: pa.array([row[field.name] for row in self._rows], field.type) for field in list(self._schema)[1:]}
         self._writer.write_table(pa.Table.from_arrays([keys, *values.values()], schema=self._schema))
         self._rows, self._num_bytes = [], 0
+        give_back()
 
 
 class ShardFiles:

@@ -80,7 +80,7 @@ class Stream:
     def peek(self, num_bytes: int) -> bytes:
         """Up to this many bytes, fewer only at the end of the span."""
         self._fill(num_bytes)
-        return bytes(self._buffer[:num_bytes])
+        return bytes(memoryview(self._buffer)[:num_bytes])
 
     def read(self, num_bytes: int) -> bytes:
         """Up to this many bytes, fewer only at the end of the span."""

@@ -136,7 +136,7 @@ def _why_unclosed(stream: Stream, is_short: bool) -> str:
 def _capture_of(header: bytes, block: bytes, num_bytes: int, offset: int, max_page_bytes: int) -> Found:
     """The capture in a sound record."""
     try:
-        record = WarcRecord.from_bytes(b"\r\n".join(header.splitlines()) + b"\r\n\r\n" + block)
+        record = WarcRecord.from_bytes(b"\r\n".join(header.splitlines()) + b"\r\n\r\n")
     except OSError:
         return Problem("invalid_header", str(offset))
     kind = (record.headers.get("WARC-Type") or "").strip().lower()
