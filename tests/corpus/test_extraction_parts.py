@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm.corpus.extraction import engines, gold, labels
+from lm.corpus.extraction import engines, gold, kernels, labels
 from lm.corpus.extraction.boosting import Boosting, grow, predict
 from lm.corpus.extraction.features import FEATURES, NUM_FEATURES
-from lm.corpus.extraction.forest import MODEL_FILE, Model, load_model
+from lm.corpus.extraction.forest import DENSE_MODEL_FILE, MODEL_FILE, Model, load_model
 from lm.corpus.extraction.kernels import block_scores, main_text, read, read_page, text_of_blocks
 from lm.corpus.extraction.markup import MAX_DEPTH
 from lm.corpus.extraction.metadata import Metadata, parse_date, read_metadata
-from lm.corpus.extraction.training import as_json
+from lm.corpus.extraction.training import LABELS_FILE, as_json, labelled_example, site_of
 from lm.corpus.extraction.vocabulary import HINT_BITS, TAGS, vocabulary
 
 ENGLISH = "The ladder stood against the wall, and everybody who came by climbed it, looked over the wall, and went away."
@@ -162,7 +162,8 @@ def test_the_model_belongs_to_the_features(tmp_path: Path) -> None:
     path.write_text(MODEL_FILE.read_text().replace('"words_up1"', '"no_such_feature"'))
     with pytest.raises(ValueError, match="must use features of this code, but has no_such_feature"):
         load_model(path)
-    assert as_json(load_model(), json.loads(MODEL_FILE.read_text())["notes"]) == MODEL_FILE.read_text()
+    for file in (MODEL_FILE, DENSE_MODEL_FILE):
+        assert as_json(load_model(file), json.loads(file.read_text())["notes"]) == file.read_text()
 
 
 def test_boosting_finds_a_rule_and_the_kernel_scores_as_numpy_does() -> None:
@@ -283,3 +284,43 @@ def test_gold_sets_are_read_packed_or_not(tmp_path: Path) -> None:
 def test_names_of_elements_are_told_apart() -> None:
     words = vocabulary()
     assert sorted(words.tags[words.keys > 0]) == list(range(1, len(TAGS)))
+
+
+@pytest.mark.parametrize(
+    ("markup", "is_dense"),
+    [
+        ("<p>河水缓缓流过古老的磨坊，两岸的人们静静看着。</p>", True),
+        ("<p>강물은 오래된 물레방아를 천천히 지나갔다.</p>", True),
+        ("<p>The river slowly passed the old mill 磨坊 while people on both banks watched.</p>", False),
+        ("<p>Reka je tekla mimo starega mlina.</p>", False),
+        ("<p>...</p>", False),
+    ],
+)
+def test_the_model_is_chosen_by_the_script_of_the_page(markup: str, is_dense: bool) -> None:
+    page = np.frombuffer(markup.encode(), np.uint8)
+    found, model = kernels.read_page(page), load_model()
+    nothing, everything = (model._replace(second=model.second._replace(base=base)) for base in (-1e6, 1e6))
+    written = kernels._choose()(page, found.markup, found.blocks, found.features, nothing, everything, vocabulary().kinds)[0]
+    assert (len(written) > 0) == is_dense
+
+
+def test_labels_are_numbers_of_blocks_and_hold_no_text() -> None:
+    for digest, labels_of_page in json.loads(LABELS_FILE.read_text()).items():
+        assert len(digest) == 32
+        assert set(labels_of_page) <= {"blocks", "main", "unsure"}
+        places = [place for span in labels_of_page["main"] for place in span]
+        assert places == sorted(places)
+        assert 0 <= places[0] <= places[-1] < labels_of_page["blocks"]
+
+
+def test_a_page_that_was_cut_otherwise_when_it_was_labelled_is_refused() -> None:
+    markup = "<p>One paragraph of some length.</p><p>Another, of the same site.</p>"
+    example = labelled_example("page", "site", markup, {"blocks": 2, "main": [[1, 1]]})
+    assert (example.targets.tolist(), example.text) == ([0, 1], "Another, of the same site.")
+    assert labelled_example("page", "site", markup, {"blocks": 2, "main": [[1, 1]], "unsure": [[0, 0]]}).weights[0] == 0
+    with pytest.raises(ValueError, match="label it again"):
+        labelled_example("page", "site", markup, {"blocks": 3, "main": [[1, 1]]})
+
+
+def test_sites_of_one_archive_are_told_by_host_and_first_folder() -> None:
+    assert site_of("http://a.example/news/1.html") == site_of("http://a.example/news/2.html") != site_of("http://a.example/blog/1.html")

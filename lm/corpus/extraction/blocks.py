@@ -183,6 +183,18 @@ def count_text(page: Array, start: int, end: int, is_linked: bool, is_bold: bool
 
 
 @inner
+def is_dense(page: Array, markup: Markup) -> bool:
+    """Whether the page's text is in Han, kana or Hangul: at least one such character to eight letters of ASCII."""
+    starts, ends, num_dense, num_letters = markup.starts, markup.ends, int64(0), int64(0)
+    for t in range(starts.size):
+        for at in range(starts[t], ends[t]):
+            byte = page[at]
+            num_dense += 0xE3 <= byte <= 0xED
+            num_letters += 97 <= byte <= 122
+    return num_dense * 8 >= max(num_letters, int64(1))
+
+
+@inner
 def find_holders(markup: Markup, kinds: Array, holders: Array, in_link: Array, in_bold: Array) -> None:
     """Per element: the nearest that is not inline, and whether it stands in a link, and in bold. Element 0 is given."""
     tags, parents = markup.tags, markup.parents

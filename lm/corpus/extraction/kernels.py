@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lm.corpus.compiling import compiled, sources_digest
 from lm.corpus.extraction import blocks, features, forest, markup, text, vocabulary
-from lm.corpus.extraction.blocks import Blocks, find_blocks
+from lm.corpus.extraction.blocks import Blocks, find_blocks, is_dense
 from lm.corpus.extraction.features import around_table, measure_blocks
-from lm.corpus.extraction.forest import NUM_CONTEXT, Model, choose_blocks, fill_context, load_model, score
+from lm.corpus.extraction.forest import DENSE_MODEL_FILE, NUM_CONTEXT, Model, choose_blocks, fill_context, load_model, score
 from lm.corpus.extraction.markup import Markup, scan
 from lm.corpus.extraction.text import write_text
 from lm.corpus.extraction.vocabulary import Vocabulary
@@ -48,7 +48,7 @@ class Reading(NamedTuple):
 
 def read(page: Array) -> Reading:
     """Main text and facts of a page's bytes in UTF-8."""
-    return Reading(*_whole()(page, vocabulary.vocabulary(), _around(), load_model())[:3])
+    return Reading(*_whole()(page, vocabulary.vocabulary(), _around(), load_model(), load_model(DENSE_MODEL_FILE))[:3])
 
 
 def read_page(page: Array) -> Page:
@@ -58,13 +58,14 @@ def read_page(page: Array) -> Page:
 
 
 def main_text(page: Array, found: Page, model: Model | None = None) -> bytes:
-    """The bytes of the main text, with entities."""
-    return bytes(_choose()(page, found.markup, found.blocks, found.features, model or load_model(), vocabulary.vocabulary().kinds)[0])
+    """The bytes of the main text, with entities; by default with the model for the page's script."""
+    both = (model, model) if model else (load_model(), load_model(DENSE_MODEL_FILE))
+    return bytes(_choose()(page, found.markup, found.blocks, found.features, *both, vocabulary.vocabulary().kinds)[0])
 
 
 def block_scores(page: Array, found: Page, model: Model) -> Array:
     """Log odds per block."""
-    return np.asarray(_choose()(page, found.markup, found.blocks, found.features, model, vocabulary.vocabulary().kinds)[1])
+    return np.asarray(_choose()(page, found.markup, found.blocks, found.features, model, model, vocabulary.vocabulary().kinds)[1])
 
 
 def with_context(found: Page, scores: Array) -> Array:
@@ -108,30 +109,32 @@ def _read() -> Callable[..., Any]:
 def _whole() -> Callable[..., Any]:
     version = _version()
 
-    def whole(page: Array, words: Vocabulary, around: Array, model: Model) -> Any:
+    def whole(page: Array, words: Vocabulary, around: Array, plain: Model, dense: Model) -> Any:
         found = scan(page, words)
         parts, holders = find_blocks(page, found, words.kinds)
         if parts.first.size > MAX_BLOCKS:
             return np.zeros(0, np.uint8), found.facts, parts.first.size, version
         x = measure_blocks(found, parts, holders, words.kinds, around, NUM_CONTEXT)
+        model = dense if is_dense(page, found) else plain
         fill_context(x, score(model.first, x), found, parts)
         keep = choose_blocks(score(model.second, x), parts, model.threshold)
         return write_text(page, found, parts, keep, words.kinds), found.facts, parts.first.size, version
 
-    return compiled(whole, lambda kernel: kernel(_tiny(), vocabulary.vocabulary(), _around(), load_model()))
+    return compiled(whole, lambda kernel: kernel(_tiny(), vocabulary.vocabulary(), _around(), load_model(), load_model()))
 
 
 @cache
 def _choose() -> Callable[..., Any]:
     version = _version()
 
-    def choose(page: Array, found: Markup, parts: Blocks, x: Array, model: Model, kinds: Array) -> Any:
+    def choose(page: Array, found: Markup, parts: Blocks, x: Array, plain: Model, dense: Model, kinds: Array) -> Any:
+        model = dense if is_dense(page, found) else plain
         fill_context(x, score(model.first, x), found, parts)
         scores = score(model.second, x)
         keep = choose_blocks(scores, parts, model.threshold)
         return write_text(page, found, parts, keep, kinds), scores, version
 
-    return compiled(choose, lambda kernel: kernel(_tiny(), *read_page(_tiny()), load_model(), vocabulary.vocabulary().kinds))
+    return compiled(choose, lambda kernel: kernel(_tiny(), *read_page(_tiny()), load_model(), load_model(), vocabulary.vocabulary().kinds))
 
 
 @cache
