@@ -3,13 +3,15 @@
     python benchmarks/trunk_vs_runs.py [TEXT_DIR] [--schedules cosine,linear] [--seeds 3] [--work DIR]
 
 TEXT_DIR is searched for an archive *enwiki*.tar.xz of wikiextractor's files, or for *.txt. Without it the script makes its own text, of
-a Markov chain, and trains a smaller ladder. One thread; about fifteen minutes of one core with TEXT_DIR, two without. Stopped, it goes
-on where it was if --work names a folder that stays.
+a Markov chain, and trains a smaller ladder. One thread; some fifteen minutes of one core with TEXT_DIR, half a minute without. Stopped,
+it goes on where it was if --work names a folder that stays.
 
-What is compared: rungs of doubling size, trained once as branches of one trunk (warmup-stable-decay, the last fifth decays) and once
-each on its own with the schedule's end at the rung. Each schedule has its own learning rate, from a grid of factor 2 at one rung with
-one seed that is not used again; a grid whose best rate is at its end is extended, and a parabola in the log of the rate gives the
-optimum. Model, data and their order, batch and warm-up are the same. The loss is that of the whole validation split.
+What is compared: rungs of 262,144 to 1,048,576 tokens, each sqrt(2) times the one before (without TEXT_DIR 16,384 to 131,072, doubling),
+trained once as branches of one trunk (warmup-stable-decay, the last fifth decays) and once each on its own with the schedule's end at
+the rung. Each schedule has its own learning rate, from a grid of factor 2 at one rung with a seed that is not used again; a grid whose
+best rate is at its end is extended, and a parabola in the log of the rate gives the optimum. Model, data and their order, batch and
+warm-up are the same. The loss is that of the whole validation split. Shorter rungs are another matter: at 131,072 tokens the trunk was
+worse by 0.045 nats (docs/log.md), for a fifth of so little is a short decay.
 
 How it is judged: per rung, the difference is the mean over seeds of trunk minus separate, and its standard error is
 sqrt((s_trunk^2 + s_separate^2) / seeds) with the standard deviations between seeds at that rung. `within_noise`: at every rung the
@@ -69,7 +71,7 @@ class Scale:
     warmup_tokens: int = 16_384
 
 
-REAL = Scale(4_500_000, 160_000, 1024, 4, 64, (131_072, 262_144, 524_288, 1_048_576), 262_144)
+REAL = Scale(4_500_000, 160_000, 1024, 4, 64, (262_144, 370_688, 524_288, 741_376, 1_048_576), 262_144)
 MADE_UP = Scale(500_000, 40_000, 512, 2, 32, (16_384, 32_768, 65_536, 131_072), 32_768, warmup_tokens=4096)
 
 
