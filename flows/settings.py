@@ -213,8 +213,8 @@ class TuneSettings(StageSettings):
     """Each rate is this many times the one before."""
     max_extensions: int = Field(4, ge=0)
     """Most rates to add at the ends."""
-    seed: int = 1000
-    """Seed of the first weights; one that no run uses."""
+    seeds: list[int] = Field([1000], min_length=1)
+    """Seeds of the first weights, such as no run uses. Losses are averaged: two rates often differ by less than two seeds of one."""
     schedule: str = Field("wsd", pattern="^(wsd|cosine|linear)$")
     """Schedule to tune for."""
     optimizer: str = Field("adamw", pattern="^(adamw|muon)$")

@@ -27,7 +27,7 @@ from lm.training import TrainConfig, run_id
 from lm.training.config import TRAINER_VERSION, plan_rungs
 from lm.training.scaling_rule import suggest
 from lm.training.trial import Trial, trial
-from lm.training.tuning import Point, beyond, grid, optimum, rounded
+from lm.training.tuning import SEED_NOISE_NATS, Point, beyond, grid, optimum, rounded
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import home
@@ -36,10 +36,12 @@ DEPLOYMENT = "tune/gpu"
 TUNER_VERSION = "1"
 """Raise it when grids are chosen or judged in another way."""
 FOUND = """
-    SELECT model, batch_tokens, schedule, optimizer, learning_rate, loss_nats_per_token AS loss, stderr,
+    SELECT model, batch_tokens, schedule, optimizer, learning_rate, seed, loss_nats_per_token AS loss, stderr,
         best_rate, best_low, best_high, at_edge
-    FROM tunings ORDER BY num_params, batch_tokens, schedule, optimizer, learning_rate
+    FROM tunings ORDER BY num_params, batch_tokens, schedule, optimizer, learning_rate, seed
 """
+Trials = dict[tuple[float, int], Trial]
+"""What came out, by rate and seed."""
 
 
 class TuneError(RuntimeError):
@@ -51,16 +53,17 @@ class Grid:
     """One unit: the run that is tuned, at the rates it begins with."""
 
     config: TrainConfig
-    """The rate in it is replaced by each of the grid."""
+    """Rate and seed in it are replaced by those of the grid."""
     asked: str
     """The size as it was asked for."""
     rates: tuple[float, ...]
+    seeds: tuple[int, ...]
     ladder_id: str
     rung_tokens: int
 
-    def at(self, rate: float) -> TrainConfig:
-        """The run at one rate."""
-        return replace(self.config, learning_rate=rate)
+    def at(self, rate: float, seed: int) -> TrainConfig:
+        """The run at one rate with one seed."""
+        return replace(self.config, learning_rate=rate, seed=seed)
 
 
 def plan(lake: Lake, settings: TuneSettings) -> Plan[Grid]:
@@ -82,8 +85,9 @@ def _planned(lake: Lake, settings: TuneSettings, known: train.Ladder, model: str
             [f"{config.model.name}-{config.model.num_params}", settings.optimizer, settings.schedule, f"{batch_tokens}-{context}"]
         ),
         parameters={
-            "config": {name: value for name, value in shape.items() if name not in ("learning_rate", "warmup_tokens")},
+            "config": {name: value for name, value in shape.items() if name not in ("learning_rate", "warmup_tokens", "seed")},
             "rates": rates,
+            "seeds": settings.seeds,
             "rung": settings.rung,
             "factor": settings.factor,
             "max_extensions": settings.max_extensions,
@@ -92,14 +96,14 @@ def _planned(lake: Lake, settings: TuneSettings, known: train.Ladder, model: str
         code={"tuner": TUNER_VERSION},
         inputs={"ladder": known.ladder_id, "rung_tokens": str(num_tokens)},
     )
-    return Planned(pinned(lake, work), Grid(config, model, tuple(rates), known.ladder_id, num_tokens))
+    return Planned(pinned(lake, work), Grid(config, model, tuple(rates), tuple(settings.seeds), known.ladder_id, num_tokens))
 
 
 def _training(settings: TuneSettings, ladder_id: str, model: str, batch_tokens: int) -> TrainSettings:
     """The run that is tuned; its rate is a place holder, so that a grid does not depend on what was tuned before."""
     return TrainSettings(
         model=model,
-        seed=settings.seed,
+        seed=settings.seeds[0],
         ladder_id=ladder_id,
         learning_rate=0.001,
         schedule=settings.schedule,
@@ -117,13 +121,18 @@ def costs_of(lake: Lake, settings: TuneSettings) -> costs.Table:
     rows = []
     for unit in planned.units:
         one = estimate.of(unit.unit.config, [unit.unit.rung_tokens])
-        for rate in unit.unit.rates:
+        for rate, _ in product(unit.unit.rates, unit.unit.seeds):
             name = f"{unit.unit.config.model.name} batch {unit.unit.config.batch_tokens:,} rate {rate:g}"
             rows.append(costs.Row(name, 1, unit.unit.rung_tokens, one, "to do" if unit.work.key in todo else "done"))
     return costs.Table(rows, settings.num_parallel if settings.launch == "here" else 1)
 
 
-@task(name="try", cache_policy=NO_CACHE, persist_result=False, task_run_name="try {config.model.name} at {config.learning_rate}")
+@task(
+    name="try",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    task_run_name="try {config.model.name} at {config.learning_rate} seed {config.seed}",
+)
 def try_rate(config: TrainConfig, unit: Grid) -> Trial:
     """Loss of one rate, in a process of its own; goes on where an earlier attempt ended."""
     with open_lake(read_only=True) as lake:
@@ -141,8 +150,8 @@ def try_rate(config: TrainConfig, unit: Grid) -> Trial:
         )
 
 
-def tune_grid(planned: Planned[Grid], tries: Callable[[Grid, Sequence[float]], dict[float, Trial]]) -> Output:
-    """Try a grid, and further while its best rate stands at an end."""
+def tune_grid(planned: Planned[Grid], tries: Callable[[Grid, Sequence[float]], Trials]) -> Output:
+    """Try a grid, and further while its best rate stands at an end. `tries`: what each rate gives with each seed."""
     started = time.monotonic()
     unit, parameters = planned.unit, planned.work.parameters
     found = tries(unit, unit.rates)
@@ -151,7 +160,7 @@ def tune_grid(planned: Planned[Grid], tries: Callable[[Grid, Sequence[float]], d
         if further is None:
             break
         found |= tries(unit, [further])
-    best = optimum(_points(found))
+    best = optimum(_points(found), SEED_NOISE_NATS / len(unit.seeds) ** 0.5)
     LOG.info(
         "  %s, batch %s: rate %g [%.2g, %.2g]%s",
         unit.config.model.name,
@@ -162,23 +171,32 @@ def tune_grid(planned: Planned[Grid], tries: Callable[[Grid, Sequence[float]], d
         ", at the end of its grid" if best.at_edge else "",
     )
     shared = {"best_rate": best.learning_rate, "best_low": best.low, "best_high": best.high, "at_edge": best.at_edge}
-    rows = [{**_about(unit), **_measured(rate, found[rate]), **shared} for rate in sorted(found)]
+    rows = [{**_about(unit), **_measured(rate, seed, found[rate, seed]), **shared} for rate, seed in sorted(found)]
     return Output(work=planned.work, tables={"tunings": pa.Table.from_pylist(rows)}, seconds=time.monotonic() - started)
 
 
-def _trials(unit: Grid, rates: Sequence[float], num_parallel: int) -> dict[float, Trial]:
-    calls = [{"config": unit.at(rate), "unit": unit} for rate in rates]
+def _trials(unit: Grid, rates: Sequence[float], num_parallel: int) -> Trials:
+    asked = list(product(rates, unit.seeds))
+    calls = [{"config": unit.at(rate, seed), "unit": unit} for rate, seed in asked]
     states = list(side_by_side(try_rate, calls, num_parallel))
-    failed = [f"  rate {rate:g}: {state.message}" for rate, state in zip(rates, states, strict=True) if not state.is_completed()]
+    failed = [
+        f"  rate {rate:g} seed {seed}: {state.message}"
+        for (rate, seed), state in zip(asked, states, strict=True)
+        if not state.is_completed()
+    ]
     if failed:
         raise TuneError(
-            f"{len(failed)} of {len(rates)} rates of {unit.config.model.name} failed; run again to go on:\n" + "\n".join(failed)
+            f"{len(failed)} of {len(asked)} trainings of {unit.config.model.name} failed; run again to go on:\n" + "\n".join(failed)
         )
-    return {rate: state.result() for rate, state in zip(rates, states, strict=True)}
+    return {one: state.result() for one, state in zip(asked, states, strict=True)}
 
 
-def _points(found: dict[float, Trial]) -> list[Point]:
-    return [Point(rate, float("inf") if one.loss_nats is None else one.loss_nats) for rate, one in found.items()]
+def _points(found: Trials) -> list[Point]:
+    """Mean over seeds of each rate; infinite if one diverged."""
+    losses: dict[float, list[float]] = {}
+    for (rate, _), one in found.items():
+        losses.setdefault(rate, []).append(float("inf") if one.loss_nats is None else one.loss_nats)
+    return [Point(rate, sum(values) / len(values)) for rate, values in losses.items()]
 
 
 def _about(unit: Grid) -> dict[str, Any]:
@@ -193,12 +211,12 @@ def _about(unit: Grid) -> dict[str, Any]:
         "schedule": config.schedule,
         "ladder_id": unit.ladder_id,
         "num_tokens": unit.rung_tokens,
-        "seed": config.seed,
     }
 
 
-def _measured(rate: float, found: Trial) -> dict[str, Any]:
+def _measured(rate: float, seed: int, found: Trial) -> dict[str, Any]:
     return {
+        "seed": seed,
         "learning_rate": rate,
         "loss_nats_per_token": found.loss_nats,
         "stderr": found.stderr,
@@ -216,7 +234,7 @@ def tune_flow(settings: TuneSettings = TuneSettings()) -> StageResult:
         if settings.launch == "deployment" and planned.todo(lake):
             _tune_on_workers(settings, planned.todo(lake))
 
-        def tries(unit: Grid, rates: Sequence[float]) -> dict[float, Trial]:
+        def tries(unit: Grid, rates: Sequence[float]) -> Trials:
             return _trials(unit, rates, settings.num_parallel)
 
         result = settle(lake, planned, lambda todo: [tune_grid(unit, tries) for unit in todo])

@@ -176,19 +176,20 @@ def test_laws_see_one_family_of_runs_and_the_newest_of_it(tmp_path: Path) -> Non
 
 
 def test_a_grid_is_judged_extended_and_pinned(lake: Lake) -> None:
-    settings = TuneSettings(models=["d1w32"], batch_tokens=[256], rung=0, learning_rates=[0.001, 0.002, 0.004], launch="here")
+    settings = TuneSettings(models=["d1w32"], batch_tokens=[256], rung=0, learning_rates=[0.001, 0.002, 0.004], seeds=[7, 8], launch="here")
     (planned,) = tune.plan(lake, settings).units
     tried: list[float] = []
 
-    def tries(unit: tune.Grid, asked: Sequence[float]) -> dict[float, Trial]:
+    def tries(unit: tune.Grid, asked: Sequence[float]) -> tune.Trials:
         tried.extend(asked)
-        return {rate: Trial(4.0 + abs(rate - 0.01) if rate < 0.03 else None, 0.1, 9.0, "cpu") for rate in asked}
+        return {(rate, seed): Trial(4.0 + abs(rate - 0.01) + seed, 0.1, 9.0, "cpu") for rate in asked for seed in unit.seeds}
 
     output = tune.tune_grid(planned, tries)
     assert tried == [0.001, 0.002, 0.004, 0.008, 0.016]
     rows = output.tables["tunings"].to_pylist()
     assert set(rows[0]) == set(TABLES["tunings"].columns) - {"produced_by"}
     assert {row["best_rate"] for row in rows} == {0.008}
+    assert [(row["learning_rate"], row["seed"]) for row in rows[:3]] == [(0.001, 7), (0.001, 8), (0.002, 7)]
     assert not rows[0]["at_edge"]
     ledger.commit(lake, [output])
     later = TuneSettings(**{**settings.model_dump(), "ladder_id": "ladder-clean"})
