@@ -17,7 +17,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import evaluation_sets, harness, ladder, train
-from flows.common import LOG, Plan, Planned, StageResult, code_of, markdown_table, open_lake, publish_markdown, require, settle
+from flows.common import LOG, Plan, Planned, StageResult, code_of, markdown_table, open_lake, publish_markdown, require, settle, stage_keys
 from flows.evaluation_sets import ScoredSet
 from flows.processes import in_child, side_by_side
 from flows.progress import Progress
@@ -252,7 +252,7 @@ def evaluate_flow(settings: EvaluateSettings = EvaluateSettings()) -> list[Stage
             return [harness.settle_harness(lake, settings, checkpoints(lake, settings), ladder_id)]
         results = [settle(lake, plan(lake, settings), lambda todo: _validated(todo, ladder_id, settings))]
         publish_markdown("evaluate", markdown_table(lake.query(LOSSES, [ladder_id])), "Validation loss of each run and rung")
-        if settings.tasks and evaluation_sets.keys(lake):
+        if settings.tasks and (evaluation_sets.keys(lake) or stage_keys(lake, "tasks")):
             results += _settle_tasks(lake, settings, ladder_id)
         return results
 

@@ -58,7 +58,12 @@ def show(
         say("no scores of evaluation sets; register one with `ladder evals add NAME FILE`, then `ladder evaluate`")
         return
     heads = ("model", "seed", "rung", "tokens", "set", "metric", "value", "stderr", "items")
-    _print(heads, (_shown(row) for row in rows.to_pylist()))
+    found = rows.to_pylist()
+    known = {row["domain"].partition("~")[0] for row in found if row["domain"].endswith("~known")}
+    clean = {row["domain"].partition("~")[0] for row in found if row["domain"].endswith("~clean")}
+    _print(heads, (_shown(row) for row in found if not row["domain"].endswith("~clean") or row["domain"].partition("~")[0] in known))
+    if clean - known:  # their ~clean rows are equal to the others
+        say(f"the training data holds no item of {', '.join(sorted(clean - known))}")
 
 
 def _shown(row: dict[str, Any]) -> list[str]:

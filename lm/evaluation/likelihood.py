@@ -8,7 +8,7 @@ and is reported as truncated; a choice that is itself longer than the context is
 before it, so that every token is predicted once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -24,7 +24,8 @@ from lm.models.transformer import token_losses
 BATCH_TOKENS = 8192
 MIN_SHARED = 16
 """Tokens that choices must share to be read through the cache: below it, more and smaller passes cost more than they save."""
-OnProgress = Callable[[int, int], None]
+CACHE_TOKENS = 32768
+"""Tokens that a cache has room for, over all items of a batch: each item takes a whole context."""
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ def score(model: Model, requests: Sequence[Request], *, dtype: str = "float32", 
     device = model.embedding.weight.device
     autocast = torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
     with autocast:
-        for places in _buckets(requests, shared, batch_tokens):
+        for places in _buckets(requests, shared, batch_tokens, CACHE_TOKENS // model.config.context_tokens):
             _score_bucket(model, [requests[i] for i in places], [scored[i] for i in places])
         rows = _rows(requests, shared, scored, model.config.context_tokens)
         for batch in _batches(rows, batch_tokens):
@@ -77,7 +78,7 @@ def _is_shared(request: Request, context: int) -> bool:
     return len(request.rests) > 1 and len(request.shared) >= MIN_SHARED and len(request.shared) + longest - 1 <= context
 
 
-def _buckets(requests: Sequence[Request], shared: Sequence[bool], batch_tokens: int) -> Iterator[list[int]]:
+def _buckets(requests: Sequence[Request], shared: Sequence[bool], batch_tokens: int, most: int) -> Iterator[list[int]]:
     """Items whose shared beginnings are equally long, with equally many choices; a batch at a time."""
     groups: dict[tuple[int, int], list[int]] = {}
     for i, request in enumerate(requests):
@@ -86,7 +87,7 @@ def _buckets(requests: Sequence[Request], shared: Sequence[bool], batch_tokens: 
     for (length, _), places in sorted(groups.items()):
         places.sort(key=lambda i: (-max(map(len, requests[i].rests)), i))
         while places:
-            size = max(1, batch_tokens // (length + max(map(len, requests[places[0]].rests))))
+            size = max(1, min(most, batch_tokens // (length + max(map(len, requests[places[0]].rests)))))
             yield places[:size]
             places = places[size:]
 
