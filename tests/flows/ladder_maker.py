@@ -34,6 +34,21 @@ def write(lake: Lake, recipes: tuple[str, ...] = ("raw",), rungs: tuple[int, ...
     return [_ladder(lake, recipe, number, table, held, info.tokenizer_id, rungs) for number, recipe in enumerate(recipes)]
 
 
+def write_rungs(lake: Lake, recipes: tuple[str, ...] = ("raw",), rungs: tuple[int, ...] = RUNGS) -> list[str]:
+    """The same without documents and tokens: enough for plans and tables, not for training."""
+    row = {"tokenizer_id": "t", "kind": "trained", "vocab_size": 300, "file": "tokenizer.json"}
+    _commit(lake, "tokenizer", {"tokenizers": _rows("tokenizers", [row])})
+    for recipe in recipes:
+        _lay_out(lake, recipe, "t", "selection.parquet", rungs)
+    return [f"ladder-{recipe}" for recipe in recipes]
+
+
+def _lay_out(lake: Lake, recipe: str, tokenizer_id: str, file: str, rungs: tuple[int, ...]) -> None:
+    same = {"ladder_id": f"ladder-{recipe}", "recipe": recipe, "tokenizer_id": tokenizer_id, "validation_id": "v"}
+    same |= {"selection_file": file, "num_available_tokens": 10**6, "rank_limit": 0, "num_documents": 1}
+    _commit(lake, f"ladder {recipe}", {"rungs": _rows("rungs", [{**same, "rung": i, "num_tokens": n} for i, n in enumerate(rungs)])})
+
+
 def _tokens(lake: Lake, tokenizer_id: str, texts: dict[str, str]) -> list[str]:
     work = Work(stage="tokens", slot="made", parameters={}, code={}, inputs={})
     loaded = tokenizer.load(Path(lake.settings.root) / "tokenizer.json")
@@ -51,9 +66,7 @@ def _ladder(lake: Lake, recipe: str, number: int, table: pa.Table, held: list[st
     file = write_selection(
         table.append_column("split", pa.array(splits)).filter(pa.array(chosen)), Path(lake.settings.root) / f"{recipe}.parquet"
     )
-    same = {"ladder_id": f"ladder-{recipe}", "recipe": recipe, "tokenizer_id": tokenizer_id, "validation_id": "v"}
-    same |= {"selection_file": relative(lake, file), "num_available_tokens": 10**6, "rank_limit": 0, "num_documents": 1}
-    _commit(lake, f"ladder {recipe}", {"rungs": _rows("rungs", [{**same, "rung": i, "num_tokens": n} for i, n in enumerate(rungs)])})
+    _lay_out(lake, recipe, tokenizer_id, relative(lake, file), rungs)
     return f"ladder-{recipe}"
 
 

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with ladders for two recipes."""
     root = tmp_path_factory.mktemp("sweeps") / "lake"
     with Lake.open(LakeSettings(lake=str(root))) as lake:
-        ladder_maker.write(lake, ("raw", "clean"))
+        ladder_maker.write_rungs(lake, ("raw", "clean"))
     return root
 
 
@@ -117,7 +117,7 @@ def test_dry_run_shows_the_table_without_a_server(folder: Path) -> None:
 
 def test_a_finished_run_costs_nothing_more(folder: Path, tmp_path: Path) -> None:
     with Lake.open(LakeSettings(lake=str(tmp_path / "lake"))) as lake:
-        (ladder_id,) = ladder_maker.write(lake)
+        (ladder_id,) = ladder_maker.write_rungs(lake)
         (entry,) = entries(lake, models=["d1w32"], seeds=[0])
         work = train.plan(lake, entry.training).units[0].work
         part = {"run_id": run_id(entry.config, ladder_id), "rung": 1, "num_tokens": RUNGS[1]}
@@ -143,7 +143,7 @@ def tunings(lake: Lake, model: str, rate: float, schedule: str = "wsd") -> None:
 
 def test_runs_take_the_tuned_rate_and_are_other_runs(tmp_path: Path) -> None:
     with Lake.open(LakeSettings(lake=str(tmp_path / "lake"))) as lake:
-        (ladder_id,) = ladder_maker.write(lake)
+        (ladder_id,) = ladder_maker.write_rungs(lake)
 
         def config(model: str, **given: Any) -> Any:
             return train.config_of(lake, TrainSettings(model=model, batch_tokens=256, **given), ladder_id)
@@ -166,7 +166,7 @@ def test_runs_take_the_tuned_rate_and_are_other_runs(tmp_path: Path) -> None:
 
 def test_laws_see_one_family_of_runs_and_the_newest_of_it(tmp_path: Path) -> None:
     with Lake.open(LakeSettings(lake=str(tmp_path / "lake"))) as lake:
-        (ladder_id,) = ladder_maker.write(lake)
+        (ladder_id,) = ladder_maker.write_rungs(lake)
         for name, given in {"a": {}, "b": {"learning_rate": 0.01}, "c": {"schedule": "cosine"}, "d": {"unique_tokens": 4096}}.items():
             config = train.config_of(lake, TrainSettings(model="d1w32", batch_tokens=256, **given), ladder_id)
             run = {"run_id": name, "ladder_id": ladder_id, "num_params": 1000, "seed": 0, "config": config.to_json()}
@@ -209,9 +209,10 @@ def measured(lake: Lake, entry: sweep_table.Entry, worth: float, num_rungs: int)
     commit(lake, "evaluate", name, runs=[run], metrics=metrics)
 
 
+@pytest.mark.slow
 def test_what_is_surely_worse_is_stopped_rung_by_rung_and_seeds_are_not(tmp_path: Path) -> None:
     with Lake.open(LakeSettings(lake=str(tmp_path / "lake"))) as lake:
-        ladder_maker.write(lake, ("raw", "clean"), LONG)
+        ladder_maker.write_rungs(lake, ("raw", "clean"), LONG)
         asked = entries(lake, recipes=["raw", "clean"], models=["d1w32"])
         trained: list[tuple[str, int, int]] = []
 
