@@ -13,6 +13,8 @@ makes it orthogonal itself and keeps its rows, so that work is not shared out.
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from inspect import signature
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -29,7 +31,10 @@ class Copies(Layout):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        self._ddp = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        # positions are the only buffers and never change; torch 2.13 has a new name for leaving them alone
+        names = signature(DistributedDataParallel.__init__).parameters
+        leave: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}
+        self._ddp = DistributedDataParallel(model, gradient_as_bucket_view=True, **leave)
         self.forward = self._ddp
 
     @contextmanager
