@@ -11,7 +11,6 @@ A text too short for one shingle is one shingle; a text that simplifies to nothi
 import string
 import unicodedata
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -21,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lm.corpus.signals import Texts, characters, hashing, kernel, ranges, utf8_buffers
+from lm.corpus.signals import Texts, characters, hashing, kernel, over_ranges, utf8_buffers
 from lm.corpus.signals.hashing import inner, int64, uint64
 
 Array = NDArray[Any]
@@ -293,12 +292,14 @@ def signatures(texts: Texts, preset: str, num_threads: int = 1) -> "pa.Array[Any
         max_bytes = int(np.diff(offsets).max())
         run, tables = _band_kernel(), _tables(p, max_bytes)
 
-        def work(part: tuple[int, int]) -> None:
-            lowest = np.zeros(p.num_permutations, dtype=np.uint32)
-            run(data, offsets, tables, _workspace(max_bytes), *part, p.unit == "word", p.ngram, p.rows_per_band, lowest, out)
-
-        with ThreadPoolExecutor(max(1, num_threads)) as pool:
-            list(pool.map(work, ranges(offsets, max(1, num_threads))))
+        over_ranges(
+            offsets,
+            max(1, num_threads),
+            lambda: (_workspace(max_bytes), np.zeros(p.num_permutations, dtype=np.uint32)),
+            lambda first, last, own: run(
+                data, offsets, tables, own[0], first, last, p.unit == "word", p.ngram, p.rows_per_band, own[1], out
+            ),
+        )
     starts = pa.array(np.arange(num + 1, dtype=np.int32) * np.int32(p.num_bands))
     return pa.ListArray.from_arrays(starts, pa.array(out.reshape(-1)))
 
