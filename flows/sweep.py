@@ -103,7 +103,7 @@ def train_rung_by_rung(
         for ladder_id in sorted({str(entry.training.ladder_id) for entry in wave}):
             measure(ladder_id)
         stopped |= {key: reason for key, reason in settled.reasons(lake, found).items() if key not in stopped}
-    return [entry.left_out(stopped[entry.key]) if entry.is_open and entry.key in stopped else entry for entry in found]
+    return [entry.shown_as(stopped.get(entry.key, costs.DONE)) if entry.is_open else entry for entry in found]
 
 
 def _raise_if_any(failures: Sequence[str], num_launched: int) -> None:

@@ -54,9 +54,9 @@ class Entry:
         training = TrainSettings(**{**self.training.model_dump(), "max_rung": rung})
         return replace(self, training=training, rungs_tokens=self.rungs_tokens[: rung + 1])
 
-    def left_out(self, reason: str) -> "Entry":
-        """The same, not to be trained."""
-        return replace(self, row=replace(self.row, status=reason))
+    def shown_as(self, status: str) -> "Entry":
+        """The same with another status."""
+        return replace(self, row=replace(self.row, status=status))
 
 
 def entries(lake: Lake, settings: SweepSettings) -> list[Entry]:
@@ -180,4 +180,4 @@ def _within_budget(found: list[Entry], settings: SweepSettings) -> list[Entry]:
     rounds = [settings.seeds.index(entry.training.seed) for entry in todo]
     reasons = choose([entry.row.cost for entry in todo], rounds, budget, order)
     refused = {id(entry): reason for entry, reason in zip(todo, reasons, strict=True) if reason is not None}
-    return [entry.left_out(f"over budget: {refused[id(entry)]}") if id(entry) in refused else entry for entry in found]
+    return [entry.shown_as(f"over budget: {refused[id(entry)]}") if id(entry) in refused else entry for entry in found]

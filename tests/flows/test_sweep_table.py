@@ -222,8 +222,8 @@ def test_what_is_surely_worse_is_stopped_rung_by_rung_and_seeds_are_not(tmp_path
                 measured(lake, entry, 3.0 if entry.recipe == "clean" else 1.0, len(entry.rungs_tokens))
 
         ended = sweep.train_rung_by_rung(lake, asked, train_wave, lambda ladder_id: None)
-        assert {entry.recipe for entry in ended if not entry.is_open} == {"raw"}
-        assert all("clean is better at 65,536 tokens with probability" in e.row.status for e in ended if not e.is_open)
+        assert {entry.row.status for entry in ended if entry.recipe == "clean"} == {costs.DONE}
+        assert all("clean is better at 65,536 tokens with probability" in entry.row.status for entry in ended if entry.recipe == "raw")
         reached = {recipe: max(rungs for name, _, rungs in trained if name == recipe) for recipe in ("raw", "clean")}
         assert reached["clean"] == len(LONG) > reached["raw"] >= 3
         assert {seed for name, seed, rungs in trained if (name, rungs) == ("clean", len(LONG))} == {0, 1}
@@ -233,7 +233,7 @@ def test_what_is_surely_worse_is_stopped_rung_by_rung_and_seeds_are_not(tmp_path
 
 def test_a_stopped_sweep_is_shown_with_its_reasons(lake: Lake) -> None:
     (entry,) = entries(lake, models=["d2w64"], seeds=[0])
-    shown = sweep.table([entry, entry.left_out("stopped: settled")], SweepSettings(**SMALL))
+    shown = sweep.table([entry, entry.shown_as("stopped: settled")], SweepSettings(**SMALL))
     assert [row["status"] for row in shown.records()] == ["to do", "stopped: settled"]
     assert "1 of 2 to train, 1 left out" in shown.lines()[-1]
     assert entry.up_to(0).rungs_tokens == RUNGS[:1]
