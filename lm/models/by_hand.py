@@ -43,7 +43,7 @@ class _RMSNorm(torch.autograd.Function):
         normed, scale, gain = ctx.saved_tensors
         product = grads[0] * normed
         width = gain.shape[0]
-        rows = product.view(-1, width)
+        rows = product.reshape(-1, width)
         along = torch.mv(rows, gain).div_(-width).view_as(scale)
         grad = torch.addcmul(grads[0] * gain, normed, along).mul_(scale)
         return grad, rows.sum(0), None
