@@ -159,15 +159,16 @@ class Shelf:
 
 def test_one_holds_while_another_waits(caplog: pytest.LogCaptureFixture) -> None:
     shelf, order = Shelf(), []
+    timing = Timing(beat_seconds=0.05, expiry_seconds=1.5, settle_seconds=0.1)
 
     def second() -> None:
-        with shelf.claim().held():
+        with shelf.claim(timing).held():
             order.append("second")
 
     waiting = threading.Thread(target=second)
-    with caplog.at_level(logging.WARNING), shelf.claim().held():
+    with caplog.at_level(logging.WARNING), shelf.claim(timing).held():
         waiting.start()
-        waiting.join(1.0)  # far longer than the expiry: a lease that is renewed does not lapse
+        waiting.join(3.0)  # twice the expiry: a lease that is renewed does not lapse
         assert waiting.is_alive()
         order.append("first")
     waiting.join(10)
