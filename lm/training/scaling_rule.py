@@ -1,7 +1,7 @@
 """Learning rate and batch size by the rules that are published, and by what was measured here; each with its source and its range.
 
 N is parameters without embedding and head, D training tokens, and a batch is in tokens. Only the last rule was measured far below a
-hundred million parameters: at N = 0.2 M and D = 1 M the first two ask for 0.019 and 0.021, several times what a grid finds. So a rule is
+hundred million parameters: at N = 0.2 M and D = 1 M the first two ask for 0.019 and 0.021, a grid finds some 0.007. So a rule is
 where a grid begins (`ladder tune`), not an answer, and `defaults` takes the last. What rules agree on is how the rate moves with the
 size; that is used to carry a tuned rate to a neighbouring one (`rescale`).
 """
