@@ -15,7 +15,7 @@ from lm.corpus.extraction import vocabulary as v
 from lm.corpus.extraction.markup import BLOCK as NEW_BLOCK
 from lm.corpus.extraction.markup import LINE, Markup
 from lm.corpus.extraction.vocabulary import TAGS
-from lm.corpus.signals.hashing import inner, int64, maker
+from lm.corpus.signals.hashing import inner, int64, maker, uint64
 
 Array = NDArray[Any]
 
@@ -28,6 +28,8 @@ _A, _B, _STRONG = (TAGS[name] for name in ("a", "b", "strong"))
 _SPACE, _OPAQUE, _RARE_HAN = 32, 1, 0x20000
 _AMPERSAND, _SEMICOLON, _NUMBER_SIGN = 38, 59, 35
 _MAX_ENTITY_BYTES = 12
+_LOOKED_AT = 12
+"""Bytes of a stretch of text that tell its script."""
 _MAX_CODE_POINT = 0x110000
 
 
@@ -184,14 +186,14 @@ def count_text(page: Array, start: int, end: int, is_linked: bool, is_bold: bool
 
 @inner
 def is_dense(page: Array, markup: Markup) -> bool:
-    """Whether the page's text is in Han, kana or Hangul: at least one such character to eight letters of ASCII."""
+    """Whether the page's text is in Han, kana or Hangul: one such character to five letters of ASCII, where stretches of text begin."""
     starts, ends, num_dense, num_letters = markup.starts, markup.ends, int64(0), int64(0)
     for t in range(starts.size):
-        for at in range(starts[t], ends[t]):
-            byte = page[at]
+        for at in range(int64(starts[t]), min(int64(ends[t]), int64(starts[t]) + _LOOKED_AT)):
+            byte = page[uint64(at)]
             num_dense += 0xE3 <= byte <= 0xED
             num_letters += 97 <= byte <= 122
-    return num_dense * 8 >= max(num_letters, int64(1))
+    return num_dense * 5 >= max(num_letters, int64(1))
 
 
 @inner
