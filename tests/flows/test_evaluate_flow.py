@@ -195,4 +195,5 @@ def test_two_runs_are_compared_on_the_same_items(lake: Lake, root: Path) -> None
 def test_scores_are_shown(lake: Lake, root: Path) -> None:
     shown = CliRunner().invoke(app, ["--lake", str(root), "eval", "show", "--ladder-id", "ladder"])
     assert shown.exit_code == 0, shown.output
-    assert "quiz~clean" in shown.output
+    assert "answer_bits_per_byte" in shown.output
+    assert "quiz" in shown.output
