@@ -37,18 +37,25 @@ def default_device() -> str:
 
 
 @contextmanager
-def reproducible(num_threads: int) -> Iterator[None]:
-    """Pin what decides the bits on a CPU, and put it back after."""
+def reproducible(num_threads: int, compiles: bool = False) -> Iterator[None]:
+    """Pin what decides the bits on a CPU, and put it back after; those of the compiler only where it is used.
+
+    The debug mode is the same switch as `use_deterministic_algorithms`, which loads the whole compiler to tell it too: seconds.
+    """
     memory: Any = torch.utils.deterministic
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
     torch.set_num_threads(num_threads)
-    torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    if compiles:
+        torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    torch.set_deterministic_debug_mode("default" if torch.cuda.is_available() else "error")
     memory.fill_uninitialized_memory = False  # nothing reads it; filling costs time
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        if compiles:
+            torch.use_deterministic_algorithms(before[1] > 0)
+        torch.set_deterministic_debug_mode(before[1])
         memory.fill_uninitialized_memory = before[2]
 
 

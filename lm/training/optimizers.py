@@ -5,7 +5,7 @@ head and learn `embedding_rate` times as fast; and the **gains**, with the biase
 AdamW the rest. Every optimizer is what `Optimizer` says, so a new one is a class here and a name in `TrainConfig`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,36 +69,63 @@ def adamw_groups(parameters: Parameters, config: TrainConfig) -> list[Group]:
 
 
 class AdamW:
-    """torch's fused AdamW: one call per group. Source: arXiv:1711.05101."""
+    """torch's fused kernel, one call per group. Source: arXiv:1711.05101.
+
+    The kernel is called as torch.optim.AdamW calls it, with the same bits. That class loads torch's whole compiler when it is made: two
+    seconds before the first step. The cost is a name of torch's with an underscore, which a test compares with the class.
+    """
 
     MOMENTS = ("exp_avg", "exp_avg_sq")
 
     def __init__(self, groups: Sequence[Group], config: TrainConfig) -> None:
-        self._parameters = {name: parameter for group in groups for name, parameter in group.parameters.items()}
-        listed = [{"params": list(g.parameters.values()), "weight_decay": g.weight_decay, "rate": g.rate} for g in groups]
-        betas = (config.beta1, config.beta2)
-        self._torch = torch.optim.AdamW(listed, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
+        self._groups = groups
+        self._moments: dict[str, State] = {}
+        self._num_updates = torch.tensor(0.0)
+        self._beta1, self._beta2, self._epsilon = config.beta1, config.beta2, config.epsilon
 
+    @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """Apply the gradients."""
-        for group in self._torch.param_groups:
-            group["lr"] = learning_rate * group["rate"]
-        self._torch.step()
+        """Apply the gradients. A parameter without one stays as it is."""
+        self._num_updates += 1
+        for group in self._groups:
+            gradients = {name: parameter.grad for name, parameter in group.parameters.items() if parameter.grad is not None}
+            if not gradients:
+                continue
+            moments = [self._moments_of(name, group.parameters[name]) for name in gradients]
+            torch._fused_adamw_(
+                [group.parameters[name] for name in gradients],
+                list(gradients.values()),
+                [moment["exp_avg"] for moment in moments],
+                [moment["exp_avg_sq"] for moment in moments],
+                [],
+                [self._num_updates] * len(gradients),
+                lr=learning_rate * group.rate,
+                beta1=self._beta1,
+                beta2=self._beta2,
+                weight_decay=group.weight_decay,
+                eps=self._epsilon,
+                amsgrad=False,
+                maximize=False,
+            )
 
     def state(self) -> State:
         """Both moments of every parameter; zeros before the first step."""
-        state: State = {}
-        for name, parameter in self._parameters.items():
-            moments = self._torch.state.get(parameter) or {key: torch.zeros_like(parameter) for key in self.MOMENTS}
-            state |= {f"{key}.{name}": moments[key].detach() for key in self.MOMENTS}
-        return state
+        found = {name: self._moments_of(name, parameter) for name, parameter in self._parameters()}
+        return {f"{key}.{name}": moments[key] for name, moments in found.items() for key in self.MOMENTS}
 
     def load(self, state: State, num_updates: int) -> None:
         """Copy moments, and count the updates, for the correction of their bias."""
-        for name, parameter in self._parameters.items():
-            moments = {key: torch.empty_like(parameter).copy_(state[f"{key}.{name}"]) for key in self.MOMENTS}
-            at = parameter.device if parameter.is_cuda else "cpu"
-            self._torch.state[parameter] = {"step": torch.tensor(float(num_updates), device=at), **moments}
+        for name, parameter in self._parameters():
+            self._moments[name] = {key: torch.empty_like(parameter.detach()).copy_(state[f"{key}.{name}"]) for key in self.MOMENTS}
+            self._num_updates = torch.tensor(float(num_updates), device=parameter.device if parameter.is_cuda else "cpu")
+
+    def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, parameter) for group in self._groups for name, parameter in group.parameters.items())
+
+    def _moments_of(self, name: str, parameter: nn.Parameter) -> State:
+        if name not in self._moments:
+            self._moments[name] = {key: torch.zeros_like(parameter.detach()) for key in self.MOMENTS}
+        return self._moments[name]
 
 
 class Together:

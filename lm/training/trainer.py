@@ -67,7 +67,7 @@ def train_trunk(
     with store.locked():
         todo = [plan for plan in plans if store.finished(plan.name) is None]
         if todo:
-            with reproducible(config.num_threads):
+            with reproducible(config.num_threads, config.compile):
                 stream = open_stream(config, data, plans[-1].num_tokens, in_memory_tokens=machine.in_memory_tokens)
                 sitting = Sitting(config, store, stream, on_progress, machine, world, todo, stop)
                 with sitting.writing():
