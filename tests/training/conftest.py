@@ -8,6 +8,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests find training_data.py beside them
 
@@ -15,6 +16,12 @@ from training_data import make_data
 
 from lm.tokens.selection import TokenData
 from tests.storage import s3_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Threads that wait for each other in a busy machine cost minutes."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
