@@ -47,6 +47,7 @@ def connect(settings: LakeSettings, *, read_only: bool, version: int | None = No
     connection = duckdb.connect(config={**extensions.CONNECTION_OPTIONS, "temp_directory": spill})
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")  # it would go to standard output, between rows
         prepare(connection, settings)
         _attach(connection, settings, read_only=read_only, version=version)
         connection.execute(f"USE {ALIAS}")
