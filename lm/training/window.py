@@ -32,5 +32,5 @@ class Window:
 
     def __str__(self) -> str:
         speed = self.speed
-        said = f"loss {self.loss_nats_per_token:.3f} on {self.path}, {speed.tokens_per_second:,.0f} tokens/s, MFU {speed.mfu:.0%}"
+        said = f"loss {self.loss_nats_per_token:.3f} on {self.path}, {speed.tokens_per_second:,.0f} tokens/s, MFU {speed.mfu:.1%}"
         return f"{said}, waiting {speed.waiting_share:.1%}" + (f", {self.num_skipped} skipped" if self.num_skipped else "")
