@@ -8,6 +8,7 @@ and is reported as truncated; a choice that is itself longer than the context is
 before it, so that every token is predicted once.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from lm.models.transformer import token_losses
 BATCH_TOKENS = 8192
 MIN_SHARED = 16
 """Tokens that choices must share to be read through the cache: below it, more and smaller passes cost more than they save."""
+MIN_ITEMS = 16
+"""Items of one length for the cache to be used. Milliseconds per item without and with it, one core, 4 layers of width 128, 70 shared
+tokens and four endings of 28: 12.3 and 12.3 at 8 items, 11.5 and 8.4 at 16, 11.7 and 7.8 at 64."""
 CACHE_TOKENS = 32768
 """Tokens that a cache has room for, over all items of a batch: each item takes a whole context."""
 
@@ -55,7 +59,7 @@ def score(model: Model, requests: Sequence[Request], *, dtype: str = "float32", 
     """
     _check(model, requests)
     scored = [Scored([0.0] * len(r.rests), [True] * len(r.rests)) for r in requests]
-    shared = [_is_shared(request, model.config.context_tokens) for request in requests]
+    shared = _shared(requests, model.config.context_tokens)
     device = model.embedding.weight.device
     autocast = torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
     with autocast:
@@ -71,6 +75,14 @@ def _check(model: Model, requests: Sequence[Request]) -> None:
     largest = max((int(part.max()) for r in requests for part in (r.shared, *r.rests)), default=0)
     if largest >= model.config.vocab_size:
         raise ValueError(f"an item holds token {largest}, the model knows {model.config.vocab_size}; encode it with the model's tokenizer")
+
+
+def _shared(requests: Sequence[Request], context: int) -> list[bool]:
+    """Which items are read through the cache: those of which at least MIN_ITEMS share equally many tokens."""
+    fits = [_is_shared(request, context) for request in requests]
+    keys = [(len(request.shared), len(request.rests)) for request in requests]
+    sizes = Counter(key for key, one in zip(keys, fits, strict=True) if one)
+    return [one and sizes[key] >= MIN_ITEMS for key, one in zip(keys, fits, strict=True)]
 
 
 def _is_shared(request: Request, context: int) -> bool:

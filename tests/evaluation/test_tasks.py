@@ -57,7 +57,8 @@ def by_hand(model: Model, request: Request) -> Scored:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_scores_are_those_by_hand(name: str) -> None:
+def test_scores_are_those_by_hand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likelihood, "MIN_ITEMS", 1)
     model, asked = drawn(MODELS[name]), requests()
     found = score(model, asked)
     with torch.inference_mode():
@@ -70,6 +71,7 @@ def test_scores_are_those_by_hand(name: str) -> None:
 
 
 def test_neither_batches_nor_the_cache_change_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likelihood, "MIN_ITEMS", 1)
     model, asked = drawn(CONFIG), requests()
     together = score(model, asked)
     alone = [score(model, [request])[0] for request in asked]
