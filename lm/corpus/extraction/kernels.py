@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm.corpus.compiling import compiled, sources_digest
-from lm.corpus.extraction import blocks, features, forest, markup, text, vocabulary
+from lm.corpus.extraction import blocks, features, forest, lexing, markup, text, vocabulary
 from lm.corpus.extraction.blocks import Blocks, find_blocks, is_dense
 from lm.corpus.extraction.features import around_table, measure_blocks
 from lm.corpus.extraction.forest import DENSE_MODEL_FILE, NUM_CONTEXT, Model, choose_blocks, fill_context, load_model, score
@@ -84,7 +84,9 @@ def _around() -> Array:
 
 
 def _version() -> int:
-    return sources_digest(__file__, *(str(module.__file__) for module in (blocks, features, forest, hashing, markup, text, vocabulary)))
+    return sources_digest(
+        __file__, *(str(module.__file__) for module in (blocks, features, forest, hashing, lexing, markup, text, vocabulary))
+    )
 
 
 def _tiny() -> Array:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lm.corpus.extraction import vocabulary as v
 from lm.corpus.extraction.blocks import Blocks
-from lm.corpus.extraction.markup import LINE, Markup, is_space
+from lm.corpus.extraction.lexing import is_space
+from lm.corpus.extraction.markup import LINE, Markup
 from lm.corpus.extraction.vocabulary import TAGS
 from lm.corpus.signals.hashing import inner, maker
 
