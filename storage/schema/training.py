@@ -88,7 +88,7 @@ RUNS = table(
 
 TUNINGS = table(
     "tunings",
-    "Grids of learning rates, a row per rate that was tried: what it scored on validation at one rung, and the rate that its grid says is best.",
+    "Grids of learning rates, a row per rate that was tried: what it scored at one rung, and the rate that its grid says is best.",
     model=Column("VARCHAR", "Name of the size, for people."),
     num_params=Column("BIGINT", "Trainable parameters, embeddings included."),
     num_params_non_embedding=Column("BIGINT", "Trainable parameters without the token embedding and output head."),
