@@ -10,7 +10,6 @@ stay what they are. Ends with a line of JSON. Needs the extra `benchmarks`; WARC
 
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from peers import inputs
+from peers import inputs, memory
 from rich.console import Console
 from rich.table import Table
 
@@ -73,7 +72,7 @@ def _child(warc: str) -> dict[str, float]:
     warm_up()
     with tempfile.TemporaryDirectory() as folder:
         seconds, num = cpu(lambda: ours(warc, folder))
-    return {"seconds": seconds, "documents": num, "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {"seconds": seconds, "documents": num, "bytes": memory.peak_bytes()}
 
 
 def warm_up() -> float:

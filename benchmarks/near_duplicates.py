@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from peers import memory
 from scipy import sparse
 
 from lm.corpus import minhash, signals
@@ -161,8 +162,7 @@ def child(corpus: str, num: int, new: tuple[str, ...], queue: Any) -> None:
         started = time.process_time()
         pairs = compare(Path(corpus), num, new, Path(folder))
         seconds = time.process_time() - started
-    peak = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    queue.put((pairs, seconds, peak / 1024))
+    queue.put((pairs, seconds, memory.peak_bytes() / 1024**2))
 
 
 def in_child(corpus: Path, num: int, new: tuple[str, ...]) -> tuple[int, float, float]:
