@@ -213,7 +213,7 @@ def domains(data: ReportData, texts: Texts) -> Table:
         for row in rows
         if row["num_params"] == largest
     ]
-    return _heads(texts, "host", "#items", "#first", "#bpb"), cells
+    return _heads(texts, "part", "#items", "#first", "#bpb"), cells
 
 
 def tasks(data: ReportData, texts: Texts) -> Table:

@@ -142,6 +142,7 @@ ENGLISH: Mapping[str, str] = {
     "col_example": "for example",
     "col_language": "language",
     "col_host": "host",
+    "col_part": "part",
     "col_evaluation_set": "set",
     "col_scored": "items",
     "col_largest": "at the largest rung",

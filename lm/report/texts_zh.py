@@ -127,6 +127,7 @@ CHINESE: Mapping[str, str] = {
     "col_example": "例如",
     "col_language": "语言",
     "col_host": "主机",
+    "col_part": "部分",
     "col_evaluation_set": "评测集",
     "col_scored": "题数",
     "col_largest": "在最大一级",
