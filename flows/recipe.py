@@ -47,7 +47,7 @@ def apply(work: Work, recipe: Recipe) -> Output:
     """Decide on near-duplicates among the documents that pass the rules, and count what each rule removes."""
     started = time.monotonic()
     with open_lake(read_only=True) as lake:
-        removals = recipe.removals(lake.query(recipe.pairs_sql()))
+        removals = recipe.removals(lake.query(recipe.pairs_sql()), lake.query(recipe.keyed_sql()))
         with lake.connection() as connection:
             connection.register("removals_to_count", removals)
             counts = connection.execute(recipe.counts_sql("removals_to_count")).to_arrow_table()

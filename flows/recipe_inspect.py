@@ -78,7 +78,7 @@ class Explained:
 @contextmanager
 def _removals(lake: Lake, *recipes: Recipe) -> Iterator[Any]:
     """A connection on which `removals_asked` holds what the policies of the recipes remove."""
-    tables = [recipe.removals(lake.query(recipe.pairs_sql())) for recipe in recipes]
+    tables = [recipe.removals(lake.query(recipe.pairs_sql()), lake.query(recipe.keyed_sql())) for recipe in recipes]
     with lake.connection() as connection:
         connection.register("removals_asked", pa.concat_tables(tables))
         try:

@@ -99,44 +99,51 @@ _KEYS = {"url": "canonical_url", "content": "content_key"}
 
 
 def pairs_sql(recipe: Recipe) -> str:
-    """SELECT id_a, id_b, jaccard, score_a, score_b: the pairs that the policy decides on, among documents that pass the rules.
+    """SELECT id_a, id_b, jaccard, score_a, score_b: similar documents that the policy decides on, among those that pass the rules.
 
-    Documents with one key (an address, a content) are paired with the first of them, with a similarity of 1. In a scope, only documents
-    that share a crawl or a host make a pair.
+    In a scope, only documents that share a crawl or a host make a pair.
     """
     dedup = recipe.dedup
-    if not dedup.has_pairs:
+    if not recipe.presets:
         return (
             "SELECT id_a, id_b, jaccard, CAST(NULL AS DOUBLE) AS score_a, CAST(NULL AS DOUBLE) AS score_b FROM near_duplicates WHERE false"
         )
-    scope = {"all": "''"}.get(dedup.scope, dedup.scope)
-    found = [_keyed(_KEYS[way], scope) for way in dedup.also]
-    if recipe.presets:
-        shared = "" if dedup.scope == "all" else _shared(scope)
-        found.append(f"""SELECT id_a, id_b, jaccard FROM near_duplicates
-WHERE method = {literal(dedup.preset)} AND jaccard >= CAST({dedup.threshold!r} AS FLOAT)
-  AND id_a IN (SELECT id FROM passing) AND id_b IN (SELECT id FROM passing){shared}""")
-    score = f's."{dedup.signal}"' if dedup.signal else "NULL"
-    scores = f"SELECT id, CAST({score} AS DOUBLE) AS score FROM passing" + (" LEFT JOIN signals AS s USING (id)" if dedup.signal else "")
-    return f"""WITH passing AS (SELECT id FROM ({rules_sql(recipe)}) WHERE reason IS NULL),
-scores AS ({scores}),
-pairs AS (
-{" UNION ALL ".join(found)})
-SELECT p.id_a, p.id_b, max(p.jaccard) AS jaccard, any_value(a.score) AS score_a, any_value(b.score) AS score_b
-FROM pairs AS p JOIN scores AS a ON a.id = p.id_a JOIN scores AS b ON b.id = p.id_b
-GROUP BY p.id_a, p.id_b ORDER BY p.id_a, p.id_b"""
+    shared = "" if dedup.scope == "all" else _shared(dedup.scope)
+    return f"""WITH {_scores(recipe)}
+SELECT p.id_a, p.id_b, p.jaccard, a.score AS score_a, b.score AS score_b
+FROM near_duplicates AS p JOIN scores AS a ON a.id = p.id_a JOIN scores AS b ON b.id = p.id_b
+WHERE p.method = {literal(dedup.preset)} AND p.jaccard >= CAST({dedup.threshold!r} AS FLOAT){shared}
+ORDER BY p.id_a, p.id_b"""
+
+
+def keyed_sql(recipe: Recipe) -> str:
+    """SELECT id, key, score: documents that share an address or a content with another one, among those that pass the rules.
+
+    Documents of one key are the same to the policy, however many they are. In a scope, a key belongs to one crawl or host.
+    """
+    if not recipe.dedup.also:
+        return "SELECT CAST(NULL AS VARCHAR) AS id, CAST(NULL AS VARCHAR) AS key, CAST(NULL AS DOUBLE) AS score WHERE false"
+    scope = "''" if recipe.dedup.scope == "all" else f"k.{recipe.dedup.scope}"
+    ways = " UNION ".join(
+        f"SELECT k.id, {literal(way)} || chr(10) || k.{_KEYS[way]} || chr(10) || {scope} AS key, s.score "
+        "FROM document_keys AS k JOIN scores AS s USING (id)"
+        for way in recipe.dedup.also
+    )
+    return f"""WITH {_scores(recipe)}
+SELECT id, key, score FROM ({ways}) WHERE key IS NOT NULL QUALIFY count(*) OVER (PARTITION BY key) > 1 ORDER BY id, key"""
+
+
+def _scores(recipe: Recipe) -> str:
+    """Tables of a WITH: documents that pass the rules, and the score that says which one is best."""
+    signal = recipe.dedup.signal
+    score, join = (f's."{signal}"', " LEFT JOIN signals AS s USING (id)") if signal else ("NULL", "")
+    return f"""passing AS (SELECT id FROM ({rules_sql(recipe)}) WHERE reason IS NULL),
+scores AS (SELECT id, CAST({score} AS DOUBLE) AS score FROM passing{join})"""
 
 
 def _shared(scope: str) -> str:
     return f""" AND EXISTS (
-    SELECT 1 FROM documents AS x JOIN documents AS y ON x.{scope} = y.{scope} WHERE x.id = id_a AND y.id = id_b)"""
-
-
-def _keyed(key: str, scope: str) -> str:
-    """Pairs of the first of all passing documents with one key, in one scope, with each of the others."""
-    return f"""SELECT DISTINCT least(first, id) AS id_a, greatest(first, id) AS id_b, CAST(1 AS FLOAT) AS jaccard FROM (
-  SELECT k.id, first_value(k.id) OVER (PARTITION BY k.{key}, {scope} ORDER BY s.score DESC NULLS LAST, k.id) AS first
-  FROM document_keys AS k JOIN scores AS s USING (id)) WHERE first <> id"""
+    SELECT 1 FROM documents AS x JOIN documents AS y ON x.{scope} = y.{scope} WHERE x.id = p.id_a AND y.id = p.id_b)"""
 
 
 def view_sql(recipe: Recipe, removals: str) -> str:
@@ -144,7 +151,8 @@ def view_sql(recipe: Recipe, removals: str) -> str:
     if not recipe.dedup.has_pairs:
         return f"SELECT id, reason IS NULL AS kept, reason, num_bytes, host FROM ({rules_sql(recipe)})"
     if recipe.dedup.keep == "duplicated":
-        removed = f"SELECT id_a AS id FROM ({pairs_sql(recipe)}) UNION SELECT id_b FROM ({pairs_sql(recipe)})"
+        pairs = pairs_sql(recipe)
+        removed = f"SELECT id_a AS id FROM ({pairs}) UNION SELECT id_b FROM ({pairs}) UNION SELECT id FROM ({keyed_sql(recipe)})"
         reason = "CASE WHEN r.id IS NULL THEN 'not_duplicated' END"
     else:
         removed = f"SELECT id FROM {_relation(removals)} WHERE recipe = {literal(recipe.name)}"

@@ -175,8 +175,12 @@ class Recipe:
         return recipe_sql.rules_sql(self)
 
     def pairs_sql(self) -> str:
-        """SELECT id_a, id_b, jaccard: the pairs that the policy decides on, among documents that pass the rules."""
+        """SELECT id_a, id_b, jaccard, score_a, score_b: similar documents that the policy decides on, of those that pass the rules."""
         return recipe_sql.pairs_sql(self)
+
+    def keyed_sql(self) -> str:
+        """SELECT id, key, score: documents that share an address or a content, of those that pass the rules."""
+        return recipe_sql.keyed_sql(self)
 
     def view_sql(self, removals: str = "duplicate_removals") -> str:
         """SELECT id, kept, reason, num_bytes, host: one row per distinct text. `removals` is the table of `removals`."""
@@ -190,11 +194,11 @@ class Recipe:
         """SELECT of the columns of `source_losses`, one row per crawl and host."""
         return recipe_sql.losses_sql(self, removals)
 
-    def removals(self, pairs: pa.Table) -> pa.Table:
-        """Rows of the table `duplicate_removals`, from what `pairs_sql` gives."""
+    def removals(self, pairs: pa.Table, keyed: pa.Table) -> pa.Table:
+        """Rows of the table `duplicate_removals`, from what `pairs_sql` and `keyed_sql` give."""
         if self.dedup.keep == "duplicated" or not self.dedup.has_pairs:
-            pairs = pairs.slice(0, 0)
-        removed = policy.resolve(pairs, self.dedup.threshold, max_kept=self.dedup.max_kept)
+            pairs, keyed = pairs.slice(0, 0), keyed.slice(0, 0)
+        removed = policy.resolve(pairs, self.dedup.threshold, max_kept=self.dedup.max_kept, keyed=keyed)
         return removed.add_column(0, "recipe", pa.array([self.name] * removed.num_rows, pa.string()))
 
 

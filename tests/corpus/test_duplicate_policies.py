@@ -51,7 +51,8 @@ def judge(lake: duckdb.DuckDBPyConnection, folder: Path, dedup: str, top: str = 
     file = folder / "r.toml"
     file.write_text(f'name = "r"\n{top}\n[dedup]\n{dedup}\n')
     recipe = recipes.load(file)
-    lake.register("removed", recipe.removals(lake.execute(recipe.pairs_sql()).to_arrow_table()))
+    pairs, keyed = (lake.execute(sql).to_arrow_table() for sql in (recipe.pairs_sql(), recipe.keyed_sql()))
+    lake.register("removed", recipe.removals(pairs, keyed))
     lake.execute("DELETE FROM duplicate_removals")
     lake.execute("INSERT INTO duplicate_removals BY NAME SELECT * FROM removed")
     lake.unregister("removed")
@@ -97,6 +98,26 @@ def test_one_address_or_one_content_is_one_document(lake: duckdb.DuckDBPyConnect
     assert judge(lake, tmp_path, 'also = ["url", "content"]') == {"a": None, "b": GONE, "c": None}
     assert judge(lake, tmp_path, 'also = ["url"]\nkeep = "best"\nsignal = "num_words"') == {"a": GONE, "b": None, "c": None}
     assert judge(lake, tmp_path, 'also = ["content"]\nscope = "crawl"') == dict.fromkeys("abc")
+
+
+def test_documents_of_one_key_go_for_whichever_of_them_stays(lake: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    for id in "abcd":
+        document(lake, id, url="u", content=7)
+    document(lake, "0")
+    also = 'also = ["url", "content"]\n'
+    assert judge(lake, tmp_path, NEAR + also) == {"0": None, "a": None, "b": GONE, "c": GONE, "d": GONE}
+    assert judge(lake, tmp_path, also + "max_kept = 2") == {"0": None, "a": None, "b": None, "c": GONE, "d": GONE}
+    pair(lake, "0", "a")
+    assert judge(lake, tmp_path, NEAR + also) == {"0": None, "a": GONE, "b": None, "c": GONE, "d": GONE}
+    kept = {row[1]: row[2] for row in lake.execute("SELECT recipe, id, kept_id FROM duplicate_removals").fetchall()}
+    assert kept == {"a": "0", "c": "b", "d": "b"}
+    assert judge(lake, tmp_path, also + 'keep = "duplicated"') == {"0": "not_duplicated", "a": None, "b": None, "c": None, "d": None}
+
+
+def test_a_key_holds_in_its_own_crawl(lake: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    for id, crawl in {"a": "c1", "b": "c2", "c": "c2"}.items():
+        document(lake, id, url="u", crawl=crawl)
+    assert judge(lake, tmp_path, 'also = ["url"]\nscope = "crawl"') == {"a": None, "b": None, "c": GONE}
 
 
 def test_a_source_that_loses_too_much_raises_an_alarm(lake: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:

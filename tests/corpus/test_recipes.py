@@ -49,7 +49,8 @@ def add_pair(lake: duckdb.DuckDBPyConnection, a: str, b: str, jaccard: float, me
 
 
 def store_removals(lake: duckdb.DuckDBPyConnection, recipe: Recipe) -> pa.Table:
-    removed = recipe.removals(lake.execute(recipe.pairs_sql()).to_arrow_table())
+    pairs, keyed = (lake.execute(sql).to_arrow_table() for sql in (recipe.pairs_sql(), recipe.keyed_sql()))
+    removed = recipe.removals(pairs, keyed)
     lake.register("found", removed)
     lake.execute("INSERT INTO duplicate_removals BY NAME SELECT * FROM found")
     lake.unregister("found")
