@@ -32,7 +32,7 @@ from flows.common import (
 from flows.progress import Progress
 from flows.settings import ContaminationSettings
 from lm.corpus.contamination import index, planting, scanning, verdict
-from lm.corpus.contamination.items import Fields, content, files_of, read_items
+from lm.corpus.contamination.items import Fields, content, files_of, read_set
 from lm.evaluation.formats import AS_IT_IS, Spec
 from storage import ledger
 from storage.digest import digest
@@ -82,7 +82,10 @@ def add_set(lake: Lake, name: str, file: str, fields: Fields, spec: Spec = AS_IT
     work = Work(stage="evaluation_sets", slot=name, parameters=parameters, code=code, inputs=inputs)
 
     def produce(_todo: Sequence[Planned[None]]) -> list[Output]:
-        return [Output(work=work, tables={"evaluation_items": read_items(name, file, fields, spec)})]
+        found = read_set(name, file, fields, spec)
+        for reason, num in found.left_out.items():
+            LOG.warning("  %s: %s rows are left out: they %s", name, f"{num:,}", reason)
+        return [Output(work=work, tables={"evaluation_items": found.items})]
 
     return settle(lake, Plan("evaluation_sets", [Planned(work, None)]), produce)
 

@@ -1,7 +1,9 @@
 """Evaluation items are read from any shape, found under any dress, and told from look-alikes."""
 
+import gzip
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from lm.corpus import folded_words
 from lm.corpus.contamination import index, planting, scanning, verdict
-from lm.corpus.contamination.items import EVALUATION_ITEMS, Fields, ItemsError, read_items
+from lm.corpus.contamination.items import EVALUATION_ITEMS, NO_OBJECT, NO_TEXT, REPEATED, Fields, ItemsError, read_items, read_set
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "ru", "sa", "te", "vo", "zi") for b in ("n", "rd", "st", "ple", "tch", "x", "w", "mo")]
 
@@ -223,12 +225,44 @@ def test_items_without_a_name_get_one_and_repeated_names_a_number(tmp_path: Path
         ("a.jsonl", '{"q": "x"}', Fields(), "no item of .* has a question, answer or context"),
         ("a.jsonl", "{", Fields(), "is not valid JSONL"),
         ("a.txt", "x", Fields(), "must end in .jsonl, .json, .csv or .tsv"),
+        ("a.csv", "question,answer\nWhy, then?,x\n", Fields(), "line 2 must have at most 2 cells, as the first line has, but has 3"),
+        ("a.json", "[" * 100_000, Fields(), "is not valid JSON"),
+        ("a.jsonl.gz", "no gzip", Fields(), "cannot be unpacked as gzip"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, name: str, content: str, fields: Fields, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(ItemsError, match=message):
         read_items("s", tmp_path / name, fields)
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-12], lambda raw: raw[:20] + b"xx" + raw[22:]])
+def test_a_damaged_archive_says_so(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(damage(gzip.compress(b'{"question": "abc def"}\n' * 100)))
+    with pytest.raises(ItemsError, match="cannot be unpacked as gzip"):
+        read_items("s", tmp_path / "a.jsonl.gz")
+
+
+def test_what_is_no_item_is_counted_under_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('["no", "object"]\n"x"\n{"question": "one"}\n{"other": 1}\n{"question": " "}\n{"question": "one"}\n')
+    found = read_set("s", tmp_path / "a.jsonl", Fields(distinct=True))
+    assert found.items["question"].to_pylist() == ["one"]
+    assert found.left_out == {NO_OBJECT: 3, NO_TEXT: 2, REPEATED: 1}
+    (tmp_path / "b.json").write_text('{"data": [{"qas": [{"question": "one"}]}, {"none": 1}]}')
+    assert read_set("s", tmp_path / "b.json", Fields(rows="data.qas")).left_out == {NO_OBJECT: 1}
+
+
+def test_text_is_read_as_the_format_means_it(tmp_path: Path) -> None:
+    strange = "one\u2028two\x85three"
+    (tmp_path / "a.jsonl").write_text(json.dumps({"question": strange, "answer": True}, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    (row,) = read_items("s", tmp_path / "a.jsonl").to_pylist()
+    assert (row["question"], row["answer"]) == (strange, "true")
+    (tmp_path / "b.jsonl").write_text('{"question": "half of a pair \\ud800, a whole one \\ud83d\\ude00"}\n')
+    assert read_items("s", tmp_path / "b.jsonl")["question"].to_pylist() == ["half of a pair ?, a whole one \U0001f600"]
+    (tmp_path / "c.json").write_text('{"question": ["one", "two"], "answer": ["x", "y"]}')
+    assert read_items("s", tmp_path / "c.json")["answer"].to_pylist() == ["x", "y"]
+    (tmp_path / "d.csv").write_text('question,answer\n"two\nlines",x,\n')
+    assert read_items("s", tmp_path / "d.csv")["question"].to_pylist() == ["two\nlines"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ come with them, so that a set which is registered once serves both; question and
 Nested JSON is walked along `rows`, a path such as data.paragraphs.qas; a field is looked for in the innermost object first and then in
 those around it, so that a paragraph's text serves all its questions. A field may be a path itself (answers.text); of a list the first
 value that is there is taken. A field that was named and is nowhere is an error, because an empty column would look like a clean corpus.
+What is left out is counted under a reason: values that are no objects, rows without text, and equal items where only one is asked for.
 """
 
 import csv
@@ -13,6 +14,9 @@ import glob
 import gzip
 import io
 import json
+import re
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +37,7 @@ _TASK_TYPES |= {"choices": pa.list_(pa.string()), "label": pa.int32()}
 SCORED_ITEMS = pa.schema(_TYPES | _TASK_TYPES)
 """The same with what models are scored on: columns of the table `evaluation_items`."""
 Row = Mapping[str, Any]
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class ItemsError(ValueError):
@@ -55,14 +60,32 @@ class Fields:
     """Items that stand in the file several times count once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A set as it was read: rows of the table `evaluation_items`, and how many rows of the files are none of them, by reason."""
+
+    items: pa.Table
+    left_out: Mapping[str, int]
+
+
+NO_OBJECT, NO_TEXT, REPEATED = "are no objects with fields", "have no question, answer or context", "were there already"
+"""Why a row is left out."""
+
+
 def read_items(name: str, path: str | Path, fields: Fields = Fields(), spec: Spec = AS_IT_IS) -> pa.Table:
+    """The items of `read_set`."""
+    return read_set(name, path, fields, spec).items
+
+
+def read_set(name: str, path: str | Path, fields: Fields = Fields(), spec: Spec = AS_IT_IS) -> Reading:
     """Rows of the table `evaluation_items`, in the order of the file. An item without any part is left out; none at all is an error.
 
     `path` may be a folder or a glob: then each file is a subset named after it, unless its rows name theirs.
     Raises: ItemsError if a file cannot be read, a named field is nowhere, no item has text, or a row is not the task that is asked for.
     """
     files = files_of(name, path)
-    found = [(row, file) for file in files for row in _rows(file, fields.rows)]
+    walked = [(row, file) for file in files for row in _rows(file, fields.rows)]
+    found = [(row, file) for row, file in walked if row is not None]
     rows = _labelled(name, [row for row, _ in found], fields.labels_file)
     tasks = [_task(name, row, i, spec) for i, row in enumerate(rows)]
     columns = {part: [_text(row, _field(fields, part)) for row in rows] for part in PARTS}
@@ -70,13 +93,16 @@ def read_items(name: str, path: str | Path, fields: Fields = Fields(), spec: Spe
     _complain(name, files[0], fields, rows, columns)
     ids = _ids(rows, columns, fields.id)
     used = [i for i in range(len(rows)) if any(columns[part][i] for part in PARTS)]
-    used = _once(used, columns, tasks) if fields.distinct else used
+    distinct = _once(used, columns, tasks) if fields.distinct else used
+    left_out = Counter({NO_OBJECT: len(walked) - len(found), NO_TEXT: len(rows) - len(used), REPEATED: len(used) - len(distinct)})
+    used = distinct
     table: dict[str, Any] = {part: [columns[part][i] for i in used] for part in PARTS}
     stems = [file.name.split(".")[0] if len(files) > 1 else None for _, file in found]
     table |= {"subset": [(task.subset if task else None) or stem for task, stem in ((tasks[i], stems[i]) for i in used)]}
     for column in ("kind", "prompt", "choices", "label"):
         table[column] = [getattr(task, column) if (task := tasks[i]) and task.kind else None for i in used]
-    return pa.table({"evaluation_set": [name] * len(used), "item": [ids[i] for i in used], **table}, schema=SCORED_ITEMS)
+    items = pa.table({"evaluation_set": [name] * len(used), "item": [ids[i] for i in used], **table}, schema=SCORED_ITEMS)
+    return Reading(items, +left_out)
 
 
 def files_of(name: str, path: str | Path) -> list[Path]:
@@ -146,7 +172,7 @@ def _field(fields: Fields, part: str) -> str:
 
 
 def _complain(name: str, file: Path, fields: Fields, rows: Sequence[Row], columns: Mapping[str, Sequence[str | None]]) -> None:
-    known = sorted({key for row in rows[:100] for key in row})
+    known = sorted({str(key) for row in rows[:100] for key in row})
     for part in PARTS:
         wanted = getattr(fields, part)
         if wanted and not any(columns[part]):
@@ -169,35 +195,73 @@ def _ids(rows: Sequence[Row], columns: Mapping[str, Sequence[str | None]], field
     return found
 
 
-def _rows(file: Path, path: str | None) -> Iterator[Row]:
+def _rows(file: Path, path: str | None) -> Iterator[Row | None]:
+    """Rows of a file; None for a value that is no object with fields."""
     text = content(file)
     kind = file.with_suffix("").suffix.lower() if file.suffix == ".gz" else file.suffix.lower()
+    way = path.split(".") if path else []
     try:
         if kind in (".csv", ".tsv"):
-            csv.field_size_limit(1 << 30)
-            yield from csv.DictReader(io.StringIO(text), delimiter="\t" if kind == ".tsv" else ",")
+            yield from _cells(file, text, "\t" if kind == ".tsv" else ",")
         elif kind in (".jsonl", ".ndjson"):
-            for line in filter(str.strip, text.splitlines()):
-                yield from _walk(json.loads(line), path.split(".") if path else [], {})
+            for line in filter(str.strip, text.split("\n")):  # not splitlines: JSON may hold U+2028 and U+0085 as they are
+                yield from _walk(_json(line), way, {})
         elif kind == ".json":
-            yield from _walk(json.loads(text), path.split(".") if path else [], {})
+            value = _json(text)
+            yield from _walk(value if way else _from_columns(value), way, {})
         else:
             raise ItemsError(f"{file} must end in .jsonl, .json, .csv or .tsv, or in one of these and .gz")
-    except (json.JSONDecodeError, csv.Error) as error:
+    except (json.JSONDecodeError, csv.Error, RecursionError) as error:
         raise ItemsError(f"{file} is not valid {kind[1:].upper()}: {error}") from error
+
+
+def _cells(file: Path, text: str, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(1 << 30)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    for row in reader:
+        extra = row.pop(None, [])
+        if any(extra):
+            raise ItemsError(
+                f"{file}: line {reader.line_num} must have at most {len(reader.fieldnames or [])} cells, as the first line has, but has "
+                f"{len(reader.fieldnames or []) + len(extra)}; put cells that hold {delimiter!r} in quotation marks"
+            )
+        yield row
+
+
+def _json(text: str) -> Any:
+    """A JSON value; half of a surrogate pair, which no UTF-8 text can hold, becomes a question mark."""
+    value = json.loads(text)
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) if _HALF_PAIR.search(text) else value
+
+
+def _from_columns(value: Any) -> Any:
+    """Rows of a table that is written by columns, lists of one length; any other value as it is."""
+    if not isinstance(value, Mapping) or not value or not all(isinstance(column, list) for column in value.values()):
+        return value
+    sizes = {len(column) for column in value.values()}
+    return (
+        [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
+        if len(sizes) == 1 and max(sizes) > 1
+        else value
+    )
 
 
 def content(file: Path) -> str:
     """Text of a file, unpacked. Raises: ItemsError if it is no UTF-8 text."""
-    raw = file.read_bytes()
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ItemsError(f"{file} cannot be read: {error}") from error
     try:
         return (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
+    except (OSError, EOFError, zlib.error) as error:
+        raise ItemsError(f"{file} cannot be unpacked as gzip: {error}") from error
+    except UnicodeDecodeError as error:
         raise ItemsError(f"{file} is not UTF-8 text: {error}") from error
 
 
-def _walk(value: Any, path: Sequence[str], around: Row) -> Iterator[Row]:
-    """Objects at the end of a path, each with the fields of those around it."""
+def _walk(value: Any, path: Sequence[str], around: Row) -> Iterator[Row | None]:
+    """Objects at the end of a path, each with the fields of those around it; None where the path ends elsewhere."""
     if isinstance(value, list):
         for entry in value:
             yield from _walk(entry, path, around)
@@ -205,8 +269,10 @@ def _walk(value: Any, path: Sequence[str], around: Row) -> Iterator[Row]:
         inner = {**around, **{key: field for key, field in value.items() if key not in path[:1]}}
         if not path:
             yield inner
-        elif path[0] in value:
-            yield from _walk(value[path[0]], path[1:], inner)
+        else:
+            yield from _walk(value.get(path[0]), path[1:], inner)
+    else:
+        yield None
 
 
 def _text(value: Any, path: str) -> str | None:
@@ -221,4 +287,6 @@ def _text(value: Any, path: str) -> str | None:
         return _text(found, rest)
     while isinstance(found, list):
         found = next(iter(found), None)
-    return str(found).strip() or None if isinstance(found, str | int | float) and not isinstance(found, bool) else None
+    if isinstance(found, bool):
+        return str(found).lower()
+    return str(found).strip() or None if isinstance(found, str | int | float) and found == found else None
