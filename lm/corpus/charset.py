@@ -8,7 +8,6 @@ gb18030, big5 as big5-hkscs, shift_jis as cp932), as browsers do. The cost: a st
 
 import codecs
 import re
-from itertools import islice
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
@@ -18,13 +17,10 @@ MAX_REPLACED_SHARE = 0.05
 """Above this share of undecodable characters a page is no text in any encoding we know."""
 _SLIPS_SHARE = 0.005
 """Below this share the declared encoding is right and the page has slips; above, the content is looked at."""
-_SURE_MULTIBYTE = 8
-"""So many valid multi-byte UTF-8 sequences, and none invalid, prove UTF-8."""
-_MAX_EXTRA_BYTES = 3
-"""Bytes of a UTF-8 sequence beyond its character, at most."""
+_SURE_EXTRA_BYTES = 8
+"""So many bytes that only go on with a character of UTF-8, and none out of place, prove UTF-8."""
 _META = re.compile(rb"""<(?:meta|\?xml)[^>]{0,400}?(?:charset|encoding)\s*=\s*["']?\s*([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
 _PARAMETER = re.compile(r"""charset\s*=\s*["']?\s*([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
-_MULTIBYTE = re.compile(rb"[\xc2-\xf4][\x80-\xbf]")
 _SUPERSETS = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
@@ -35,8 +31,8 @@ _SUPERSETS = {
     "hz": "hz",
 }
 _NOT_MAPPED = {"hz-gb-2312": "hz", "hz": "hz", "utf-32": "utf-32", "utf-16be": "utf-16-be", "utf-16le": "utf-16-le"}
-_UNLIKE_ASCII = frozenset({"hz", "iso2022_jp"})
-"""Codecs, of those a page of ASCII may name, that do not read it as ASCII."""
+_ESCAPES = (b"~", b"\x1b")
+"""One of them is wherever a codec of the web reads ASCII as something else (HZ, ISO-2022-JP)."""
 _MARKS = [
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -48,7 +44,7 @@ _MARKS = [
 
 def to_utf8(payload: bytes, content_type: str | None = None) -> bytes | None:
     """The same as `decode`, as bytes in UTF-8: those of the page itself wherever they are that already, which is most pages."""
-    if _is_surely_utf8(payload) or _is_surely_ascii(payload, content_type):
+    if _is_utf8(payload, content_type):
         return payload
     text = decode(payload, content_type)
     return None if text is None else text.encode("utf-8", "replace")
@@ -59,7 +55,7 @@ def decode(payload: bytes, content_type: str | None = None) -> str | None:
     for mark, codec in _MARKS:
         if payload.startswith(mark):
             return _decode(payload[len(mark) :], codec)[0]
-    if _is_surely_utf8(payload):
+    if _is_utf8(payload, content_type):
         return payload.decode()
     best, fewest = None, MAX_REPLACED_SHARE
     for codec in _candidates(payload, content_type):
@@ -74,17 +70,14 @@ def decode(payload: bytes, content_type: str | None = None) -> str | None:
     return text if share < fewest else best
 
 
-def _is_surely_utf8(payload: bytes) -> bool:
-    """Whether a page can be nothing but UTF-8, which most are: the short way to what the long one would find."""
-    if payload.isascii() or payload.startswith(codecs.BOM_UTF8) or _without_mark(payload) is not None:
+def _is_utf8(payload: bytes, content_type: str | None) -> bool:
+    """Whether a page is UTF-8 beyond doubt, or ASCII in any encoding, or most believed to be UTF-8; told without making a string."""
+    seen = look(payload)
+    if not seen.is_utf8 or payload.startswith(codecs.BOM_UTF8) or _without_mark(payload) is not None:
         return False
-    num_chars, _ = look(payload)
-    return num_chars >= 0 and len(payload) - num_chars >= _MAX_EXTRA_BYTES * _SURE_MULTIBYTE
-
-
-def _is_surely_ascii(payload: bytes, content_type: str | None) -> bool:
-    """Whether a page of nothing but ASCII is read as such: it says so, or says nothing that reads ASCII in another way."""
-    return payload.isascii() and _without_mark(payload) is None and _candidates(payload, content_type)[0] not in _UNLIKE_ASCII
+    num_extra = len(payload) - seen.num_chars
+    is_plain = not num_extra and not any(escape in payload for escape in _ESCAPES)
+    return is_plain or num_extra >= _SURE_EXTRA_BYTES or _candidates(payload, content_type)[0] == "utf-8"
 
 
 def _candidates(payload: bytes, content_type: str | None) -> list[str]:
@@ -94,9 +87,8 @@ def _candidates(payload: bytes, content_type: str | None) -> list[str]:
     declared = [codec for label in _declared(payload, content_type) if (codec := _codec(label))]
     if b"\x1b$" in payload[:65536]:
         declared.append("iso2022_jp")
-    is_sure = not payload.isascii() and len(list(islice(_MULTIBYTE.finditer(payload), _SURE_MULTIBYTE))) == _SURE_MULTIBYTE
-    is_believed = declared and not is_sure and declared[0] != "cp1252"
-    return list(dict.fromkeys([*([] if is_believed else ["utf-8"]), *declared, "utf-8"]))
+    is_believed = declared and declared[0] != "cp1252"
+    return list(dict.fromkeys([*declared, "utf-8"] if is_believed else ["utf-8", *declared]))
 
 
 def _detected(payload: bytes) -> str:

@@ -16,6 +16,7 @@ import fsspec
 
 from lm.corpus.extraction import Extracted, NoText, engine_named, extract, finish, media_type
 from lm.corpus.language import detect
+from lm.corpus.payload import payload_digest
 from lm.corpus.records import Capture, ExtractionOptions, Problem, Progress, RejectCounter, ShardResult, SourceFile
 from lm.corpus.rows import read_jsonl, read_parquet, read_text, read_wiki
 from lm.corpus.shard_files import ShardFiles
@@ -116,22 +117,22 @@ class _Shard:
             self._counter.add(found.reason, f"{self._file.url}#{found.place}")
             return
         url = found.url.strip() or f"{self._file.url}#{found.file_offset}"
-        payload_digest = digest(found.body)
-        capture_id = digest(self._crawl, url, payload_digest)
+        identity = payload_digest(found.body)
+        capture_id = digest(self._crawl, url, identity)
         key = bytes.fromhex(capture_id)
         if key in self._seen:
             self._counter.add("duplicate_capture", url)
             return
         self._seen.add(key)
         host = host_of(found.url) or self._crawl
-        self._files.add_capture(self._capture_row(found, capture_id, url, host, payload_digest))
+        self._files.add_capture(self._capture_row(found, capture_id, url, host, identity))
         result = _text_of(found, self._options)
         if isinstance(result, NoText):
             self._counter.add(result.reason, url)
         else:
             self._files.add_document(self._document_row(result, capture_id, url, host))
 
-    def _capture_row(self, capture: Capture, capture_id: str, url: str, host: str, payload_digest: str) -> dict[str, Any]:
+    def _capture_row(self, capture: Capture, capture_id: str, url: str, host: str, identity: str) -> dict[str, Any]:
         return {
             "capture_id": capture_id,
             "crawl": self._crawl,
@@ -141,7 +142,7 @@ class _Shard:
             "file_offset": capture.file_offset,
             "status": capture.status,
             "content_type": media_type(capture.content_type),
-            "payload_digest": payload_digest,
+            "payload_digest": identity,
             "num_bytes": len(capture.body),
             "etag": capture.etag,
             "last_modified": capture.last_modified,
@@ -150,8 +151,9 @@ class _Shard:
 
     def _document_row(self, result: Extracted, capture_id: str, url: str, host: str) -> dict[str, Any]:
         language, score = detect(result.text)
+        data = result.text.encode()
         return {
-            "id": digest(result.text),
+            "id": digest(data),
             "capture_id": capture_id,
             "crawl": self._crawl,
             "url": url,
@@ -163,7 +165,7 @@ class _Shard:
             "lang_attribute": result.language,
             "published_at": result.published_at,
             "num_chars": len(result.text),
-            "num_bytes": len(result.text.encode()),
+            "num_bytes": len(data),
             "text": result.text,
         }
 

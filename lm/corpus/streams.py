@@ -50,7 +50,7 @@ class Stream:
         magic = raw.read(4)
         raw.seek(0)
         self._has_members, self._events = _events(raw, magic)
-        self._buffer = bytearray()
+        self._data, self._at = b"", 0
         self._pending: Break | None = Break(0)
         self._consumed = 0
         self._span_offset = 0
@@ -79,13 +79,14 @@ class Stream:
 
     def peek(self, num_bytes: int) -> bytes:
         """Up to this many bytes, fewer only at the end of the span."""
-        self._fill(num_bytes)
-        return bytes(memoryview(self._buffer)[:num_bytes])
+        if len(self._data) - self._at < num_bytes:
+            self._fill(num_bytes)
+        return self._data[self._at : self._at + num_bytes]
 
     def read(self, num_bytes: int) -> bytes:
         """Up to this many bytes, fewer only at the end of the span."""
         data = self.peek(num_bytes)
-        del self._buffer[: len(data)]
+        self._at += len(data)
         self._consumed += len(data)
         return data
 
@@ -98,7 +99,7 @@ class Stream:
 
     def push_back(self, data: bytes) -> None:
         """Make these bytes, just read, the next ones again."""
-        self._buffer[:0] = data
+        self._data, self._at = data + self._data[self._at :], 0
         self._consumed -= len(data)
 
     def skip_newlines(self) -> None:
@@ -125,14 +126,16 @@ class Stream:
         return True
 
     def _fill(self, num_bytes: int) -> None:
-        while len(self._buffer) < num_bytes and self._pending is None:
-            event = next(self._events, None)
-            if event is None:
-                return
+        """Have so many bytes at hand, or all up to the end of the span; pieces are joined once, so a page of one piece is never copied."""
+        pieces = [self._data[self._at :]] if self._at < len(self._data) else []
+        num_left = num_bytes - (len(self._data) - self._at)
+        while num_left > 0 and self._pending is None and (event := next(self._events, None)) is not None:
             if isinstance(event, Break):
                 self._pending = event
             else:
-                self._buffer += event
+                pieces.append(event)
+                num_left -= len(event)
+        self._data, self._at = b"".join(pieces), 0
 
 
 def _events(raw: BinaryIO, magic: bytes) -> tuple[bool, Events]:

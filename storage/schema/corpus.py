@@ -25,7 +25,7 @@ CAPTURES = table(
     file_offset=Column("BIGINT", "Byte offset of the record in the (compressed) file, or the row number.", volatile=True),
     status=Column("SMALLINT", "HTTP status; 200 for sources without HTTP."),
     content_type=Column("VARCHAR", "Media type as sent, without parameters; NULL if none came."),
-    payload_digest=Column("VARCHAR", "BLAKE2b-128 of the payload bytes, in hex."),
+    payload_digest=Column("VARCHAR", "BLAKE3-128 of the payload bytes, in hex."),
     num_bytes=Column("BIGINT", "Payload size in bytes."),
     etag=Column("VARCHAR", "ETag header, for conditional requests on a later visit."),
     last_modified=Column("VARCHAR", "Last-Modified header, for conditional requests on a later visit."),

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lm.corpus.documents import extract_shard, host_of
+from lm.corpus.payload import payload_digest
 from lm.corpus.records import ExtractionOptions, ShardResult
 from lm.corpus.sources import list_files, parse
 from storage.digest import digest
@@ -67,7 +68,7 @@ def test_captures_and_documents_of_a_warc_have_the_columns_of_the_lake(tmp_path:
     assert document["id"] == digest(text)
     assert (document["num_chars"], document["num_bytes"]) == (len(text), len(text.encode()))
     assert (document["title"], document["language"], document["extractor"], document["host"]) == ("T", "en", "blocks", "a.example")
-    assert document["capture_id"] == capture["capture_id"] == digest("test", "https://A.example:8080/x", digest(html.encode()))
+    assert document["capture_id"] == capture["capture_id"] == digest("test", "https://A.example:8080/x", payload_digest(html.encode()))
     assert (capture["status"], capture["content_type"], capture["etag"], capture["num_bytes"]) == (
         200,
         "text/html",

@@ -23,6 +23,7 @@ from lm.corpus.crawler.records import response_record
 from lm.corpus.crawler.robots import MAX_ROBOTS_BYTES, Robots
 from lm.corpus.crawler.run import RESULT_FILE
 from lm.corpus.crawler.urls import canonical, join, outside, seeded_order
+from lm.corpus.payload import payload_digest
 from storage.digest import digest
 
 MAX_SITEMAPS = 500
@@ -176,10 +177,10 @@ def _page(reply: Reply, known: KnownPage | None) -> Visit:
     if reply.not_html or not reply.body.strip():
         return Visit(reply.url, "not_html" if reply.not_html else "empty_body", detail=reply.header("Content-Type") or "")
     links, nofollow = page_links(reply.body, reply.header("Content-Type") or "", reply.url)
-    payload_digest = digest(reply.body)
-    outcome = "unchanged" if known and known.payload_digest == payload_digest else "page"
+    identity = payload_digest(reply.body)
+    outcome = "unchanged" if known and known.payload_digest == identity else "page"
     detail = "nofollow" if nofollow else ""
-    return Visit(reply.url, outcome, () if nofollow else links, detail, etag, last_modified, payload_digest, len(reply.body))
+    return Visit(reply.url, outcome, () if nofollow else links, detail, etag, last_modified, identity, len(reply.body))
 
 
 def _sitemap(reply: Reply) -> Visit:

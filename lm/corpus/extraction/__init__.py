@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html.exception import HTMLParserException
 
 from lm.corpus.charset import to_utf8
@@ -29,7 +28,7 @@ HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 TEXT_TYPES = frozenset({"text/plain"})
 MAX_CONTROL_SHARE = 0.02
 """Above this share of control characters the bytes are no text, whatever the header says."""
-_HEAD_CHARS = 1 << 14
+_HEAD_BYTES = 1 << 14
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _LOOKS_LIKE_HTML = re.compile(rb"<(?:!doctype|html|head|body|div|p|table|script|meta|title)\b", re.IGNORECASE)
@@ -100,9 +99,8 @@ def extract(payload: bytes, content_type: str | None, options: ExtractionOptions
 
 def _is_binary(page: bytes) -> bool:
     """Whether too much of a page's beginning is control characters."""
-    head = page[: 4 * _HEAD_CHARS]
-    num_chars, num_controls = look(head, _HEAD_CHARS)
-    return num_controls > max(8, MAX_CONTROL_SHARE * min(_HEAD_CHARS, num_chars if num_chars >= 0 else _HEAD_CHARS))
+    seen = look(page[:_HEAD_BYTES], _HEAD_BYTES)
+    return seen.num_controls > max(8, MAX_CONTROL_SHARE * seen.num_chars)
 
 
 def _extract_markup(page: bytes, engine: Engine, options: ExtractionOptions) -> Extracted | NoText:
@@ -121,12 +119,7 @@ def _extract_markup(page: bytes, engine: Engine, options: ExtractionOptions) -> 
         return NoText("unparsable")
     found = read_metadata(page, reading.facts)
     result = finish(text, found.title, options.extractor, options, found)
-    return NoText("no_main_content") if isinstance(result, NoText) and not text.strip() and _has_text(page.decode()) else result
-
-
-def _has_text(page: str) -> bool:
-    """Whether anything on the page is text, main or not."""
-    return not is_too_deep(page) and bool(extract_plain_text(page).strip())
+    return NoText("no_main_content") if isinstance(result, NoText) and not text.strip() and reading.num_blocks else result
 
 
 def finish(text: str, title: str | None, extractor: str, options: ExtractionOptions, found: Metadata | None = None) -> Extracted | NoText:
@@ -136,7 +129,7 @@ def finish(text: str, title: str | None, extractor: str, options: ExtractionOpti
     text = clean_text(text)
     if len(text) < options.min_chars or not text:
         return NoText("empty_text")
-    if len(text.encode()) > options.max_page_bytes:
+    if len(text) > options.max_page_bytes // 4 and len(text.encode()) > options.max_page_bytes:
         return NoText("too_large")
     found = found or Metadata()
     return Extracted(text, clean_title(title), extractor, found.language, found.published_at)

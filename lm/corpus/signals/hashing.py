@@ -6,6 +6,7 @@ probability below length / 2^61; they are not compared letter by letter, which i
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -13,6 +14,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from lm.corpus.compiling import compiled, sources_digest
 
 Array = NDArray[Any]
 int64 = cast(Callable[[Any], int], np.int64)
@@ -142,24 +145,24 @@ def word_hashes(prefix: Array, powers: Array, starts: Array, ends: Array, num: i
         words[w], sizes[w + 1], joined[w + 1] = word, chars, before
 
 
-def _multiply_all(a: Array, b: int) -> Array:
-    """`multiply` for an array, in numpy."""
-    mask_31, mask_30 = (1 << 31) - 1, (1 << 30) - 1
-    a_high, a_low = a >> np.uint64(31), a & np.uint64(mask_31)
-    b_high, b_low = np.uint64(b >> 31), np.uint64(b & mask_31)
-    middle = a_low * b_high + a_high * b_low
-    high = ((a_high * b_high) << _ONE) + (middle >> _S30)
-    total = high + ((middle & np.uint64(mask_30)) << _S31) + a_low * b_low
-    folded = (total & _P) + (total >> _S61)
-    return cast(Array, np.where(folded >= _P, folded - _P, folded))
-
-
 def powers_of_base(num_powers: int) -> Array:
     """uint64 powers of the base modulo the prime, from the 0th on."""
-    powers = np.ones(1, dtype=np.uint64)
-    while len(powers) < num_powers:
-        powers = np.concatenate([powers, _multiply_all(powers, pow(BASE, len(powers), PRIME))])
-    return powers[:num_powers].copy()
+    powers: Array = _powers_kernel()(num_powers)[0]
+    return powers
+
+
+@cache
+def _powers_kernel() -> Callable[..., Any]:
+    version = sources_digest(__file__)
+
+    def run(num: int) -> tuple[Array, int]:
+        powers, power = np.empty(num, np.uint64), _ONE
+        for i in range(num):
+            powers[i] = power
+            power = reduce(folded_product(power, _B))
+        return powers, version
+
+    return compiled(run, lambda kernel: kernel(1))
 
 
 @inner
