@@ -2,34 +2,55 @@
 
     python benchmarks/parity.py DATA_DIR [NUM_ARTICLES]
 
-Prints how many documents each rule drops here and there, the share on which both agree, and documents on which they do not, with our
-value; ends with a line of JSON. Agreement is given four times: on documents in any language, each rule alone; on those of them with and
-without Han and kana, for words are another thing there; and in FineWeb's order, where the language filter stands in front, so that a rule
-judges English documents only. A rule counts as equal from 98% on.
-Needs the extra `benchmarks`; takes several minutes, nearly all of it inside datatrove.
+datatrove's filters count words, and ask for the language they are to count in. So each rule is compared in four ways, on the same texts:
+
+own_language  datatrove cuts each document by the tokenizer that it assigns to the document's language, found by our detector
+same_words    datatrove's English tokenizer, told that Han and Hiragana characters are words, as they are here
+english       datatrove's default: its English tokenizer for every document, in whatever language
+in_order      the default behind FineWeb's language filter, so that only English documents come to a rule
+
+No document is left out of the first three; one whose tokenizer is not installed is cut as English in own_language, and counted. A rule is
+not asked where datatrove cannot come to it: that is counted too. Prints the agreement of every rule in each way, and documents with
+different verdicts; ends with a line of JSON. A rule counts as equal from 98% on. Needs the extra `parity`; takes several minutes, nearly all
+of it inside datatrove.
 """
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
 from peers import inputs
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from lm.corpus import recipes, signals
 from lm.corpus.language import detect
 from lm.corpus.recipes import Rule
 
 GOAL = 0.98
-DENSE_SHARE = 0.1
-"""Share of Han and kana among a document's characters from which on it counts as Chinese or Japanese."""
+RECIPES = ("fineweb", "c4")
+WAYS = ("own_language", "same_words", "english", "in_order")
+NUM_EXAMPLES = 6
 CONSOLE = Console(width=150)
+ALL = "all rules"
+LANGUAGE = ("fineweb", "language")
+Key = tuple[str, str]
+"""Recipe and rule, where the rule may also be ALL."""
+Verdicts = dict[Key, tuple[bool | None, bool]]
+"""Whether a document passes each rule, there (None if datatrove does not come to the rule) and here."""
 _TESTS = {">=": lambda a, b: a >= b, ">": lambda a, b: a > b, "<=": lambda a, b: a <= b, "<": lambda a, b: a < b}
+
+
+@cache
+def our_rules() -> dict[Key, Rule]:
+    """Every rule of the recipes."""
+    return {(recipe, rule.name): rule for recipe in RECIPES for rule in recipes.load(recipe).rules}
 
 
 def holds(rule: Rule, row: dict[str, Any]) -> bool:
@@ -37,107 +58,126 @@ def holds(rule: Rule, row: dict[str, Any]) -> bool:
     return bool(_TESTS[rule.op](row[rule.signal], rule.threshold))
 
 
-@dataclass
+@dataclass(slots=True)
 class Agreement:
-    """What became of one rule on one set."""
+    """What became of one rule on one set, in one way."""
 
     num: int = 0
+    num_not_asked: int = 0
     num_theirs: int = 0
     num_ours: int = 0
-    num_equal: int = 0
-    num_english: int = 0
-    num_equal_english: int = 0
-    num_dense: int = 0
-    num_equal_dense: int = 0
-    differing: list[str] = field(default_factory=list)
+    languages: Counter[str] = field(default_factory=Counter)
+    """Language of each document with different verdicts."""
+    examples: list[str] = field(default_factory=list)
 
-    def add(self, their: bool, our: bool, english: bool, note: str, dense: bool = False) -> None:
-        """Count a document's two verdicts."""
-        self.num_dense, self.num_equal_dense = self.num_dense + dense, self.num_equal_dense + (dense and their == our)
-        self.num, self.num_english = self.num + 1, self.num_english + english
-        self.num_theirs, self.num_ours = self.num_theirs + (not their), self.num_ours + (not our)
-        self.num_equal, self.num_equal_english = self.num_equal + (their == our), self.num_equal_english + (english and their == our)
-        if their != our and english and len(self.differing) < 3:
-            self.differing.append(note)
+    def add(self, verdicts: tuple[bool | None, bool], language: str, note: str) -> None:
+        """Count a document's two verdicts: whether it passes there and here."""
+        their, our = verdicts
+        if their is None:
+            self.num_not_asked += 1
+            return
+        self.num, self.num_theirs, self.num_ours = self.num + 1, self.num_theirs + (not their), self.num_ours + (not our)
+        if their != our:
+            self.languages[language] += 1
+            if len(self.examples) < NUM_EXAMPLES:
+                self.examples.append(f"{note} {language}, {'kept' if their else 'dropped'} there")
 
     @property
     def share(self) -> float:
-        """Equal verdicts in any language."""
-        return self.num_equal / max(1, self.num)
-
-    @property
-    def share_dense(self) -> float:
-        """Equal verdicts on Chinese and Japanese."""
-        return self.num_equal_dense / self.num_dense if self.num_dense else 1.0
-
-    @property
-    def share_plain(self) -> float:
-        """Equal verdicts on all others."""
-        others = self.num - self.num_dense
-        return (self.num_equal - self.num_equal_dense) / others if others else 1.0
-
-    @property
-    def share_in_order(self) -> float:
-        """Equal verdicts on what is English, behind the language filter."""
-        return self.num_equal_english / self.num_english if self.num_english else 1.0
+        """Equal verdicts."""
+        return 1 - self.languages.total() / self.num if self.num else 1.0
 
 
-def compare(name: str, texts: Sequence[str]) -> dict[str, Agreement]:
-    """Agreement per rule, of the language filter, and of each recipe as a whole behind it."""
-    from peers import datatrove_rules
+@dataclass(slots=True)
+class Comparison:
+    """Agreement of every rule in every way on one set, and the languages that datatrove could not cut as such."""
+
+    ways: dict[str, dict[Key, Agreement]]
+    num_by_language: Counter[str] = field(default_factory=Counter)
+    without_tokenizer: Counter[str] = field(default_factory=Counter)
+
+    def add(self, way: str, verdicts: Verdicts, language: str, note: str, row: dict[str, Any]) -> None:
+        """Count a document in one way: each rule, and each recipe as a whole."""
+        for key, pair in verdicts.items():
+            self.ways[way][key].add(pair, language, f"{note} {row[our_rules()[key].signal]:.4g}")
+        for recipe in RECIPES:
+            self.ways[way][recipe, ALL].add(kept(recipe, verdicts), language, note)
+
+
+def kept(recipe: str, verdicts: Verdicts) -> tuple[bool, bool]:
+    """Whether a document passes all rules of a recipe, there and here."""
+    own = [pair for key, pair in verdicts.items() if key[0] == recipe]
+    return all(their is not False for their, _ in own), all(our for _, our in own)
+
+
+def compare(name: str, texts: Sequence[str]) -> Comparison:
+    """Ask datatrove and the signals about every text."""
+    from peers import datatrove_rules, datatrove_words
 
     datatrove_rules.keep_words()
-    theirs, their_language = datatrove_rules.rules(), datatrove_rules.language()
-    ours = {(recipe, rule.name): rule for recipe in ("fineweb", "c4") for rule in recipes.load(recipe).rules}
+    their_language, characters = datatrove_rules.language(), datatrove_words.CharacterWords()
+    keys = [*datatrove_rules.rules(), *((recipe, ALL) for recipe in RECIPES)]
+    found = Comparison({way: {key: Agreement() for key in keys} for way in WAYS})
+    found.ways["in_order"][LANGUAGE] = Agreement()
     rows = signals.compute(pa.array(texts)).to_pylist()
-    found = {key: Agreement() for key in (*theirs, ("all", "language"), ("fineweb", "verdict"), ("c4", "verdict"))}
     for number, (text, row) in enumerate(track(list(zip(texts, rows, strict=True)), description=name, console=CONSOLE)):
         code, score = detect(text)
-        dense = sum("\u3040" <= char <= "\u9fff" for char in text) > DENSE_SHARE * len(text)
-        english, their_english = code == "en" and score > 0.65, bool(their_language(text))
-        found["all", "language"].add(their_english, english, True, f"#{number}: {code} {score:.2f}")
-        verdicts = {key: (verdict(text), holds(ours[key], row)) for key, verdict in theirs.items()}
-        for key, (their, our) in verdicts.items():
-            if their is not None:
-                value = f"#{number}: {ours[key].signal} = {row[ours[key].signal]:.4g}, limit {ours[key].threshold}"
-                found[key].add(their, our, english, value, dense)
-        for recipe in ("fineweb", "c4"):
-            own = [pair for (owner, _), pair in verdicts.items() if owner == recipe]
-            kept = their_english and all(their is not False for their, _ in own), english and all(our for _, our in own)
-            found[recipe, "verdict"].add(*kept, True, f"#{number}")
-    _show(name, found)
-    return {f"{recipe}/{rule}": agreement for (recipe, rule), agreement in found.items()}
+        own, problem = datatrove_words.own_language(code)
+        found.num_by_language[code] += 1
+        found.without_tokenizer.update([problem] if problem else [])
+        same = characters if datatrove_words.has_characters(text) else datatrove_words.ENGLISH
+        verdicts: dict[Any, Verdicts] = {
+            cut: {key: (verdict(text), holds(our_rules()[key], row)) for key, verdict in datatrove_rules.rules(cut).items()}
+            for cut in {own, same, datatrove_words.ENGLISH}
+        }
+        default = verdicts[datatrove_words.ENGLISH]
+        for way, pairs in (("own_language", verdicts[own]), ("same_words", verdicts[same]), ("english", default)):
+            found.add(way, pairs, code, f"#{number}", row)
+        english = bool(their_language(text)), code == "en" and score > 0.65
+        found.ways["in_order"][LANGUAGE].add(english, code, f"#{number} {score:.2f}")
+        if all(english):
+            found.add("in_order", default, code, f"#{number}", row)
+        elif any(english):
+            for recipe in RECIPES:
+                there, here = kept(recipe, default)
+                found.ways["in_order"][recipe, ALL].add((english[0] and there, english[1] and here), code, f"#{number}")
+    return found
 
 
-def _show(name: str, found: dict[tuple[str, str], Agreement]) -> None:
-    columns = (
-        "recipe",
-        "rule",
-        "documents",
-        "datatrove drops",
-        "we drop",
-        "equal",
-        "no Han",
-        "Han",
-        "English",
-        "equal in order",
-        "where not",
-    )
-    table = Table(*columns, title=name, title_justify="left")
-    for (recipe, rule), a in found.items():
-        numbers = (f"{number:,}" for number in (a.num, a.num_theirs, a.num_ours))
-        table.add_row(
-            recipe,
-            rule,
-            *numbers,
-            f"{a.share:.2%}",
-            f"{a.share_plain:.2%}",
-            f"{a.share_dense:.2%}",
-            f"{a.num_english:,}",
-            f"{a.share_in_order:.2%}",
-            "; ".join(a.differing),
-        )
+def show(name: str, found: Comparison) -> None:
+    """Print the tables of one set."""
+    languages = ", ".join(f"{code} {num}" for code, num in found.num_by_language.most_common())
+    CONSOLE.print(f"[bold]{name}[/bold]: {found.num_by_language.total()} documents, languages by our detector: {languages}")
+    for problem, num in found.without_tokenizer.items():
+        CONSOLE.print(f"[bold]cut by the English tokenizer in own_language, too[/bold]: {num} documents in {problem}")
+    table = Table(Column("rule", no_wrap=True), "asked", "not asked", "dropped there, here", *WAYS, "different in own")
+    for key in found.ways["in_order"]:
+        ways = [found.ways[way].get(key) for way in WAYS]
+        first = ways[0] or found.ways["in_order"][key]
+        differing = ", ".join(f"{code} {num}" for code, num in first.languages.most_common())
+        numbers = f"{first.num:,}", f"{first.num_not_asked:,}", f"{first.num_theirs:,}, {first.num_ours:,}"
+        table.add_row("/".join(key), *numbers, *(f"{way.share:.2%}" if way else "" for way in ways), differing)
     CONSOLE.print(table)
+    for way in ("own_language", "same_words", "in_order"):
+        for key, agreement in found.ways[way].items():
+            if agreement.examples:
+                limit = f", {our_rules()[key].signal} {our_rules()[key].op} {our_rules()[key].threshold}" if key in our_rules() else ""
+                CONSOLE.print(f"{way}, {'/'.join(key)}{limit}: {'; '.join(agreement.examples)}")
+
+
+def summary(name: str, found: Comparison) -> dict[str, Any]:
+    """The set in numbers: lowest agreement of a rule in each way, and the rules below the goal."""
+    num_in_order = found.ways["in_order"]["fineweb", ALL].num
+    report: dict[str, Any] = {f"num_{name}": found.num_by_language.total(), f"num_{name}_in_order": num_in_order}
+    report |= {f"num_without_tokenizer_{name}": found.without_tokenizer.total()}
+    for way, agreement in found.ways.items():
+        shares = {f"{recipe}/{rule}": one.share for (recipe, rule), one in agreement.items() if rule != ALL}
+        below = sorted(rule for rule, share in shares.items() if share < GOAL)
+        worst = min(shares, key=lambda rule: shares[rule])
+        report |= {f"lowest_agreement_{name}_{way}": round(shares[worst], 4), f"lowest_rule_{name}_{way}": worst}
+        report |= {f"num_rules_below_goal_{name}_{way}": len(below), f"rules_below_goal_{name}_{way}": below}
+        report |= {f"{recipe}_agreement_{name}_{way}": round(agreement[recipe, ALL].share, 4) for recipe in RECIPES}
+    return report
 
 
 def main() -> None:
@@ -146,18 +186,16 @@ def main() -> None:
     try:
         import datatrove  # noqa: F401
     except ImportError:
-        sys.exit("parity.py needs datatrove: pip install -c constraints.txt 'dataladder[benchmarks]'")
+        sys.exit("parity.py needs datatrove: pip install -c constraints.txt 'dataladder[parity]'")
     num_articles = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
-    sets = {"pages": inputs.page_texts(data / inputs.PAGES), "articles": inputs.wiki_texts(data / inputs.ENWIKI, num_articles)}
-    found = {name: compare(name, texts) for name, texts in sets.items()}
-    report: dict[str, Any] = {"num_pages": len(sets["pages"]), "num_articles": len(sets["articles"])}
-    for name, rules in found.items():
-        worst = min(rules, key=lambda rule: rules[rule].share_in_order)
-        report |= {f"lowest_agreement_{name}": round(rules[worst].share_in_order, 4), f"lowest_rule_{name}": worst}
-        report |= {f"{recipe}_verdict_agreement_{name}": round(rules[f"{recipe}/verdict"].share, 4) for recipe in ("fineweb", "c4")}
-        report[f"rules_below_goal_{name}"] = sorted(rule for rule, a in rules.items() if a.share_in_order < GOAL)
-        report[f"rules_below_goal_without_han_{name}"] = sorted(rule for rule, a in rules.items() if a.share_plain < GOAL)
-        report[f"rules_below_goal_in_any_language_{name}"] = sorted(rule for rule, a in rules.items() if a.share < GOAL)
+    report: dict[str, Any] = {"num_rules": 0}
+    for name, texts in (
+        ("pages", inputs.page_texts(data / inputs.PAGES)),
+        ("articles", inputs.wiki_texts(data / inputs.ENWIKI, num_articles)),
+    ):
+        found = compare(name, texts)
+        show(name, found)
+        report |= summary(name, found) | {"num_rules": sum(rule != ALL for _, rule in found.ways["english"])}
     print(json.dumps(report))
 
 

@@ -1,11 +1,12 @@
 """datatrove's filters taken apart: one filter object per rule, with all other rules of that filter switched off.
 
 Each filter stops at its first failing rule, so a whole filter says nothing about the rules behind it. The words and sentences of a text are
-kept between rules, which changes no verdict and saves most of the time.
+kept between rules, which changes no verdict and saves most of the time. What a word is depends on the language that a filter is made for:
+see `datatrove_words`.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from datatrove.pipeline.filters import (
     gopher_quality_filter,
     gopher_repetition_filter,
 )
+from datatrove.utils.typeshelper import Languages
+from datatrove.utils.word_tokenizers import WordTokenizer
 
 Verdict = Callable[[str], bool | None]
 """Whether a text passes a rule; None where datatrove would not have come to the rule."""
+Words = str | WordTokenizer
+"""What a filter of datatrove takes as its language."""
 
 _QUALITY_OFF: Mapping[str, Any] = dict.fromkeys(
     (
@@ -67,27 +72,24 @@ def _reason(filter: Any, text: str, reasons: tuple[str, ...]) -> bool:
     return not (isinstance(found, tuple) and found[1] in reasons)
 
 
-def _quality(**rule: Any) -> Verdict:
-    return _only(GopherQualityFilter, _QUALITY_OFF, **rule)
+def _symbols(language: Words, reason: str) -> Verdict:
+    """Hash signs and ellipses share a threshold; the first hides the second, so where it does, hash signs are taken out."""
+    filter = GopherQualityFilter(**{**_QUALITY_OFF, "max_symbol_word_ratio": 0.1}, language=language)
+    hidden = ("gopher_too_many_hashes",) if reason == "gopher_too_many_ellipsis" else ()
+
+    def verdict(text: str) -> bool:
+        return _reason(filter, text if _reason(filter, text, hidden) else text.replace("#", " "), (reason,))
+
+    return verdict
 
 
-def _symbols(reason: str) -> Verdict:
-    """Hash signs and ellipses share a threshold; the first hides the second, so the other sign is taken out."""
-    filter = GopherQualityFilter(**{**_QUALITY_OFF, "max_symbol_word_ratio": 0.1})
-    other = "#" if reason == "gopher_too_many_ellipsis" else ""
-    return lambda text: _reason(filter, text.replace(other, " ") if other else text, (reason,))
-
-
-def _repetition(**rule: Any) -> Verdict:
-    return _only(GopherRepetitionFilter, _REPETITION_OFF, **rule)
-
-
-def _c4(ends: bool, reason: str) -> Verdict:
+def _c4(language: Words, ends: bool, reason: str) -> Verdict:
     filter = C4QualityFilter(
         filter_no_terminal_punct=ends,
         filter_lorem_ipsum=reason == "lorem_ipsum",
         filter_curly_bracket=reason == "curly_bracket",
         min_num_sentences=5 if reason == "too_few_sentences" else -1,
+        language=language,
     )
     whole = C4QualityFilter(filter_no_terminal_punct=ends, min_num_sentences=-1)
 
@@ -99,13 +101,15 @@ def _c4(ends: bool, reason: str) -> Verdict:
     return verdict
 
 
-def _fineweb(**rule: Any) -> Verdict:
-    """FineWeb's rules see what C4's leave, and only of the documents that C4's keep."""
-    first, filter = C4QualityFilter(filter_no_terminal_punct=False), FineWebQualityFilter(**{**_FINEWEB_OFF, **rule})
+def _fineweb(language: Words, **rule: Any) -> Verdict:
+    """FineWeb's rules see what C4's leave of a document: nothing of one with placeholder text or code, and of others perhaps no line."""
+    first = C4QualityFilter(filter_no_terminal_punct=False, min_num_sentences=-1)
+    filter = FineWebQualityFilter(**{**_FINEWEB_OFF, **rule}, language=language)
 
     def verdict(text: str) -> bool | None:
         document = Document(text=text, id="")
-        return _passes(filter.filter(document)) if _passes(first.filter(document)) else None
+        found = filter.filter(document) if _passes(first.filter(document)) else (False, "empty")
+        return None if found == (False, "empty") else _passes(found)
 
     return verdict
 
@@ -138,44 +142,47 @@ def language() -> Verdict:
     return lambda text: _run(filter, text)
 
 
-def rules() -> dict[tuple[str, str], Verdict]:
-    """(recipe, rule) of ours, and datatrove's verdict on the same."""
+@cache
+def rules(language: Words = Languages.english) -> dict[tuple[str, str], Verdict]:
+    """(recipe, rule) of ours, and datatrove's verdict on the same, with words and sentences of that language."""
+    repetition_rule = partial(_only, GopherRepetitionFilter, _REPETITION_OFF, language=language)
+    quality_rule = partial(_only, GopherQualityFilter, _QUALITY_OFF, language=language)
     repetition = {
-        "duplicate_paragraphs": _repetition(dup_para_frac=0.3),
-        "duplicate_paragraph_chars": _repetition(dup_para_char_frac=0.2),
-        "duplicate_lines": _repetition(dup_line_frac=0.3),
-        "duplicate_line_chars": _repetition(dup_line_char_frac=0.2),
-        **{f"top_{n}_gram": _repetition(top_n_grams=((n, t),)) for n, t in ((2, 0.2), (3, 0.18), (4, 0.16))},
+        "duplicate_paragraphs": repetition_rule(dup_para_frac=0.3),
+        "duplicate_paragraph_chars": repetition_rule(dup_para_char_frac=0.2),
+        "duplicate_lines": repetition_rule(dup_line_frac=0.3),
+        "duplicate_line_chars": repetition_rule(dup_line_char_frac=0.2),
+        **{f"top_{n}_gram": repetition_rule(top_n_grams=((n, t),)) for n, t in ((2, 0.2), (3, 0.18), (4, 0.16))},
         **{
-            f"duplicate_{n}_grams": _repetition(dup_n_grams=((n, t),))
+            f"duplicate_{n}_grams": repetition_rule(dup_n_grams=((n, t),))
             for n, t in ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10))
         },
     }
     quality = {
-        "too_few_words": _quality(min_doc_words=50),
-        "too_many_words": _quality(max_doc_words=100_000),
-        "words_too_short": _quality(min_avg_word_length=3),
-        "words_too_long": _quality(max_avg_word_length=10),
-        "too_many_hashes": _symbols("gopher_too_many_hashes"),
-        "too_many_ellipses": _symbols("gopher_too_many_ellipsis"),
-        "too_many_bullets": _quality(max_bullet_lines_ratio=0.9),
-        "too_many_ellipsis_lines": _quality(max_ellipsis_lines_ratio=0.3),
-        "too_few_alphabetic_words": _quality(max_non_alpha_words_ratio=0.8),
-        "too_few_stop_words": _quality(min_stop_words=2),
+        "too_few_words": quality_rule(min_doc_words=50),
+        "too_many_words": quality_rule(max_doc_words=100_000),
+        "words_too_short": quality_rule(min_avg_word_length=3),
+        "words_too_long": quality_rule(max_avg_word_length=10),
+        "too_many_hashes": _symbols(language, "gopher_too_many_hashes"),
+        "too_many_ellipses": _symbols(language, "gopher_too_many_ellipsis"),
+        "too_many_bullets": quality_rule(max_bullet_lines_ratio=0.9),
+        "too_many_ellipsis_lines": quality_rule(max_ellipsis_lines_ratio=0.3),
+        "too_few_alphabetic_words": quality_rule(max_non_alpha_words_ratio=0.8),
+        "too_few_stop_words": quality_rule(min_stop_words=2),
     }
     fineweb = {
-        "lorem_ipsum": _c4(False, "lorem_ipsum"),
-        "curly_brace": _c4(False, "curly_bracket"),
-        "too_few_sentences": _c4(False, "too_few_sentences"),
-        "too_few_terminal_lines": _fineweb(line_punct_thr=0.12),
-        "too_many_short_lines": _fineweb(short_line_thr=0.67),
-        "repeated_line_chars": _fineweb(char_duplicates_ratio=0.01),
-        "too_many_newlines": _fineweb(new_line_ratio=0.3),
+        "lorem_ipsum": _c4(language, False, "lorem_ipsum"),
+        "curly_brace": _c4(language, False, "curly_bracket"),
+        "too_few_sentences": _c4(language, False, "too_few_sentences"),
+        "too_few_terminal_lines": _fineweb(language, line_punct_thr=0.12),
+        "too_many_short_lines": _fineweb(language, short_line_thr=0.67),
+        "repeated_line_chars": _fineweb(language, char_duplicates_ratio=0.01),
+        "too_many_newlines": _fineweb(language, new_line_ratio=0.3),
     }
     c4 = {
-        "lorem_ipsum": _c4(True, "lorem_ipsum"),
-        "curly_brace": _c4(True, "curly_bracket"),
-        "too_few_sentences": _c4(True, "too_few_sentences"),
+        "lorem_ipsum": _c4(language, True, "lorem_ipsum"),
+        "curly_brace": _c4(language, True, "curly_bracket"),
+        "too_few_sentences": _c4(language, True, "too_few_sentences"),
     }
     out = {("fineweb", name): verdict for name, verdict in {**repetition, **quality, **fineweb}.items()}
     return out | {("c4", name): verdict for name, verdict in c4.items()}
