@@ -11,8 +11,8 @@ in_order      the default behind FineWeb's language filter, so that only English
 
 No document is left out of the first three; one whose tokenizer is not installed is cut as English in own_language, and counted. A rule is
 not asked where datatrove cannot come to it: that is counted too. Prints the agreement of every rule in each way, and documents with
-different verdicts; ends with a line of JSON. A rule counts as equal from 98% on. Needs the extra `parity`; takes several minutes, nearly all
-of it inside datatrove.
+different verdicts; ends with a line of JSON. A rule counts as equal from 98% on. Needs the extra `parity`; takes several minutes, nearly
+all of it inside datatrove.
 """
 
 import json
