@@ -9,7 +9,6 @@ their order in the files.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lm.corpus.signals import Texts, characters, hashing, kernel, ranges, utf8_buffers
+from lm.corpus.signals import Texts, characters, hashing, kernel, over_ranges, utf8_buffers
 from lm.corpus.signals import characters as ch
 from lm.corpus.signals.hashing import inner, int64, uint64
 
@@ -164,12 +163,10 @@ def score(texts: Texts, model: Model, num_threads: int = 1) -> NDArray[np.float6
         return out
     run, max_bytes = _score_kernel(), int(np.diff(offsets).max()) + 1
 
-    def work(part: tuple[int, int]) -> None:
-        chars, places = np.zeros(max_bytes, dtype=np.int32), np.zeros(2 * max_bytes, dtype=np.int64)
-        run(data, offsets, characters.flags(), characters.lower(), model.weights, model.bias, *part, chars, places, out)
+    def work(first: int, last: int, room: tuple[Array, Array]) -> None:
+        run(data, offsets, characters.flags(), characters.lower(), model.weights, model.bias, first, last, *room, out)
 
-    with ThreadPoolExecutor(max(1, num_threads)) as pool:
-        list(pool.map(work, ranges(offsets, max(1, num_threads))))
+    over_ranges(offsets, max(1, num_threads), lambda: (np.zeros(max_bytes, np.int32), np.zeros(2 * max_bytes, np.int64)), work)
     return out
 
 

@@ -193,7 +193,7 @@ CONTAMINATION_CHECKS = table(
     "contamination_checks",
     "What each scan found of items it planted itself, and of look-alikes that are none.",
     evaluation_set=Column("VARCHAR", "Name of the evaluation set."),
-    kind=Column("VARCHAR", "verbatim, restyled, half, edited; look-alikes: shuffled, broken."),
+    kind=Column("VARCHAR", "verbatim, restyled, half, edited, line, answered; look-alikes: shuffled, broken, inline, unasked."),
     is_contaminated=Column("BOOLEAN", "Whether the planted text is a copy, or a look-alike."),
     num_planted=Column("BIGINT", "Documents planted."),
     num_found=Column("BIGINT", "Documents in which their own item was found: right for copies, wrong for look-alikes."),

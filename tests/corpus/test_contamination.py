@@ -164,12 +164,36 @@ def test_more_hits_than_expected_are_all_kept() -> None:
 
 
 def test_planted_copies_are_found_and_look_alikes_are_not() -> None:
-    rows = items(*((f"i{i}", sentence(("q", i), 40), sentence(("a", i), 10), None) for i in range(20)))
+    rows = items(*((f"i{i}", sentence(("q", i), 40), sentence(("a", i), 10 if i % 2 else 2), None) for i in range(40)))
     checks = planting.check(index.build(rows), [sentence(9, 500)], verdict.MIN_OVERLAP).to_pylist()
-    assert {row["kind"] for row in checks} == {*planting.POSITIVES, *planting.NEGATIVES}
+    assert {row["kind"] for row in checks} == {kind for looked_for in ("long", "short", "answer") for kind in planting.KINDS[looked_for]}
     for row in checks:
         assert row["num_found"] == (row["num_planted"] if row["is_contaminated"] else 0), row
-        assert row["num_planted"] >= 12
+        assert row["num_planted"] >= 3
+
+
+@pytest.mark.parametrize("num_words", [3, 7, 8, 12, 13, 19])
+@pytest.mark.parametrize("chinese", [False, True])
+def test_a_set_of_short_items_is_put_to_the_test_as_well(num_words: int, chinese: bool) -> None:
+    texts = [sentence((num_words, i), num_words) for i in range(15)]
+    if chinese:
+        texts = ["".join(chr(0x4E00 + 61 * i + 7 * j) for j in range(num_words)) for i in range(15)]
+    rows = items(*((f"i{i}", text, None, None) for i, text in enumerate(texts)))
+    checks = planting.check(index.build(rows), [sentence(9, 500)], verdict.MIN_OVERLAP).to_pylist()
+    assert {row["kind"] for row in checks} == set(planting.KINDS["line" if num_words < 8 else "short"])
+    for row in checks:
+        assert (row["num_planted"], row["num_found"]) == (12, 12 if row["is_contaminated"] else 0), row
+
+
+def test_other_dress_keeps_the_words_and_other_order_does_not() -> None:
+    text = 'Ruins: 220(.40)=88\nUnmanned:88/2=<<88/2=44>>44 castles, 北京是中华人民共和国 "so" no no'
+    kinds = ("verbatim", "restyled", "shuffled", "edited", "broken")
+    first, *others = (
+        words.hashes.tolist() for words in folded_words.words_of(pa.array([text, *(planting.plant(text, k, "") for k in kinds)]))
+    )
+    assert [words == first for words in others] == [True, True, False, False, False]
+    assert [len(words) for words in others] == [len(first)] * 5
+    assert planting.plant("no no no", "shuffled", "") == "no no"
 
 
 def test_a_blind_scan_is_exposed_by_its_own_check(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,6 +285,8 @@ def test_text_is_read_as_the_format_means_it(tmp_path: Path) -> None:
     assert read_items("s", tmp_path / "b.jsonl")["question"].to_pylist() == ["half of a pair ?, a whole one \U0001f600"]
     (tmp_path / "c.json").write_text('{"question": ["one", "two"], "answer": ["x", "y"]}')
     assert read_items("s", tmp_path / "c.json")["answer"].to_pylist() == ["x", "y"]
+    (tmp_path / "lines.json").write_text('{"question": "one"}\n{"question": "two"}\n')
+    assert read_items("s", tmp_path / "lines.json")["question"].to_pylist() == ["one", "two"]
     (tmp_path / "d.csv").write_text('question,answer\n"two\nlines",x,\n')
     assert read_items("s", tmp_path / "d.csv")["question"].to_pylist() == ["two\nlines"]
 

@@ -49,6 +49,8 @@ class Index:
     parts: tuple[Part, ...]
     sizes: Array
     """Number of stretches per part: what an overlap is a share of."""
+    num_words: Array
+    """Words per part."""
     keys: Array
     starts: Array
     posting_part: Array
@@ -80,7 +82,8 @@ def build(items: pa.Table) -> Index:
     keys, owner = _without_templates(keys, owner, names)
     lengths = {found[i][1] for i in used}
     answers = {(str(row["evaluation_set"]), str(row["item"])): str(row["answer"]) for row in rows if row["answer"]}
-    return _assemble([parts[i] for i in used], keys, owner, lengths, answers)
+    num_words = np.array([len(words[i].hashes) for i in used], dtype=np.int64)
+    return _assemble([parts[i] for i in used], num_words, keys, owner, lengths, answers)
 
 
 def _words(parts: Sequence[Part]) -> list[Words]:
@@ -135,7 +138,9 @@ def _without_templates(keys: Array, owner: Array, names: Sequence[str]) -> tuple
     return keys[stays], owner[stays]
 
 
-def _assemble(parts: Sequence[Part], keys: Array, owner: Array, lengths: set[int], answers: dict[tuple[str, str], str]) -> Index:
+def _assemble(
+    parts: Sequence[Part], num_words: Array, keys: Array, owner: Array, lengths: set[int], answers: dict[tuple[str, str], str]
+) -> Index:
     unique, starts = np.unique(keys, return_index=True)
     bits = max(10, int(2 * max(1, len(unique)) - 1).bit_length())
     table, bitmap = np.full(1 << bits, -1, np.int32), np.zeros(1 << max(6, bits + 3 - 6), np.uint64)
@@ -147,6 +152,7 @@ def _assemble(parts: Sequence[Part], keys: Array, owner: Array, lengths: set[int
     np.bitwise_or.at(bitmap, (place >> np.uint64(6)).astype(np.int64), np.uint64(1) << (place & np.uint64(63)))
     return Index(
         parts=tuple(parts),
+        num_words=num_words,
         sizes=np.bincount(owner, minlength=len(parts)).astype(np.int64),
         keys=unique,
         starts=np.concatenate([starts, [len(keys)]]).astype(np.int64),

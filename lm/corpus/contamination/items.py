@@ -207,7 +207,8 @@ def _rows(file: Path, path: str | None) -> Iterator[Row | None]:
             for line in filter(str.strip, text.split("\n")):  # not splitlines: JSON may hold U+2028 and U+0085 as they are
                 yield from _walk(_json(line), way, {})
         elif kind == ".json":
-            value = _json(text)
+            values = _values(text)
+            value = values[0] if len(values) == 1 else values
             yield from _walk(value if way else _from_columns(value), way, {})
         else:
             raise ItemsError(f"{file} must end in .jsonl, .json, .csv or .tsv, or in one of these and .gz")
@@ -232,6 +233,16 @@ def _json(text: str) -> Any:
     """A JSON value; half of a surrogate pair, which no UTF-8 text can hold, becomes a question mark."""
     value = json.loads(text)
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) if _HALF_PAIR.search(text) else value
+
+
+def _values(text: str) -> list[Any]:
+    """The one value of a JSON text, or those of lines, which go by the name .json often enough."""
+    try:
+        return [_json(text)]
+    except json.JSONDecodeError as error:
+        if not error.msg.startswith("Extra data"):
+            raise
+        return [_json(line) for line in filter(str.strip, text.split("\n"))]
 
 
 def _from_columns(value: Any) -> Any:

@@ -6,7 +6,6 @@ document and the index alone: batches, threads and order change nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from lm.corpus import folded_words
 from lm.corpus.contamination import index as index_module
 from lm.corpus.contamination.index import LINE_SALT, SALT, Index
 from lm.corpus.folded_words import Words, code_points, cut, powers, words_of, workspace
-from lm.corpus.signals import Texts, hashing, kernel, ranges, utf8_buffers
+from lm.corpus.signals import Texts, hashing, kernel, over_ranges, utf8_buffers
 from lm.corpus.signals.hashing import inner, int64, uint64
 
 Array = NDArray[Any]
@@ -144,18 +143,19 @@ def _hits(index: Index, texts: Texts, num_threads: int) -> Array:
     run = _scan_kernel()
     t = Lookup(index.keys, index.table, index.bitmap, index.lengths, index.line_lengths, powers(14), code_points())
 
-    def work(part: tuple[int, int]) -> Array:
-        max_bytes = int(np.diff(offsets[part[0] : part[1] + 1]).max())
-        words, prefix, room = workspace(max_bytes), np.zeros(max_bytes // 2 + 3, np.uint64), 1024
-        while True:
-            hits = np.zeros((room, _COLUMNS), np.int64)
-            num = run(data, offsets, *part, t, words, prefix, hits)
-            if num <= room:
-                return hits[:num]
-            room = num
+    max_bytes = int(np.diff(offsets).max())
+    found: dict[int, Array] = {}
 
-    with ThreadPoolExecutor(max(1, num_threads)) as pool:
-        return np.concatenate(list(pool.map(work, ranges(offsets, max(1, num_threads)))))
+    def work(first: int, last: int, room: tuple[Words, Array]) -> None:
+        hits = np.zeros((1024, _COLUMNS), np.int64)
+        num = run(data, offsets, first, last, t, *room, hits)
+        if num > len(hits):
+            hits = np.zeros((num, _COLUMNS), np.int64)
+            num = run(data, offsets, first, last, t, *room, hits)
+        found[first] = hits[:num]
+
+    over_ranges(offsets, max(1, num_threads), lambda: (workspace(max_bytes), np.zeros(max_bytes // 2 + 3, np.uint64)), work)
+    return np.concatenate([found[first] for first in sorted(found)])
 
 
 def scan(index: Index, ids: Texts, texts: Texts, num_threads: int = 1) -> pa.Table:
