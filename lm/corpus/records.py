@@ -97,7 +97,7 @@ class RejectCounter:
     def add(self, reason: str, example: str, num_rejects: int = 1) -> None:
         """Count records under a reason."""
         self.counts[reason] += num_rejects
-        self.examples.setdefault(reason, example[:500])
+        self.examples.setdefault(reason, example[:500].encode("utf-8", "replace").decode())
 
     def rejects(self) -> list[Reject]:
         """One row per reason, sorted by reason."""

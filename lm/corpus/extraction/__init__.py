@@ -7,7 +7,6 @@ same id. What cannot become text is set aside under a fixed word, never with an 
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +14,7 @@ import numpy as np
 from resiliparse.parse.html.exception import HTMLParserException
 
 from lm.corpus.charset import to_utf8
+from lm.corpus.entities import to_nfc
 from lm.corpus.extraction.engines import ENGINES, Engine, PageLimitError, blocks_text, engine_named
 from lm.corpus.extraction.kernels import read
 from lm.corpus.extraction.metadata import Metadata, read_metadata
@@ -56,7 +56,7 @@ class NoText:
 def clean_text(text: str) -> str:
     r"""NFC, lines separated by \n, no control characters or lone surrogates, at most one blank line in a row, nothing around."""
     lines = [(line if line.isprintable() else _CONTROL.sub("", line)).rstrip() for line in text.splitlines()]
-    text = unicodedata.normalize("NFC", "\n".join(lines)).strip()
+    text = to_nfc("\n".join(lines)).strip()
     return _BLANK_LINES.sub("\n\n", text) if "\n\n\n" in text else text
 
 

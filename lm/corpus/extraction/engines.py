@@ -9,7 +9,6 @@ limit on what a page may hold before the engine starts: tags, and nesting. The b
 `blocks` takes linear time and needs none but the one on its memory.
 """
 
-import html
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
+from lm.corpus.entities import unescape
 from lm.corpus.extraction.kernels import MAX_BLOCKS, Reading, read
 
 
@@ -48,7 +48,7 @@ def blocks_text(reading: Reading) -> str:
     if reading.num_blocks > MAX_BLOCKS:
         raise PageLimitError("too_many_blocks")
     text = reading.text.tobytes().decode("utf-8", "replace").replace("\xa0", " ")
-    return html.unescape(text).replace("\xa0", " ") if "&" in text else text
+    return unescape(text).replace("\xa0", " ") if "&" in text else text
 
 
 def _blocks(markup: str) -> str:

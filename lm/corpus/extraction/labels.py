@@ -5,7 +5,6 @@ is counted where it belongs. A new run of matches costs 1.5 tokens, so that shor
 the share of its tokens that match. The cost: quadratic time and memory, some 5 million cells for a page.
 """
 
-import html
 import re
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from lm.corpus.entities import unescape
 from lm.corpus.extraction.kernels import Page
 
 Array = NDArray[Any]
@@ -34,7 +34,7 @@ def block_texts(payload: bytes, page: Page) -> list[str]:
     joined = (
         b" ".join(payload[starts[t] : ends[t]] for t in range(*span)) for span in zip(page.blocks.first, page.blocks.last, strict=True)
     )
-    return [html.unescape(text.decode("utf-8", "replace")) for text in joined]
+    return [unescape(text.decode("utf-8", "replace")) for text in joined]
 
 
 def targets(texts: list[str], known: str) -> tuple[Array, Array]:

@@ -7,7 +7,6 @@ zone counts as UTC. Dates before 1990, or more than a day after they could have 
 left out, the latter kept.
 """
 
-import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from lm.corpus.entities import unescape
 from lm.corpus.extraction.vocabulary import DATE_NAMES, TAGS
 
 _HEAD_BYTES = 1 << 17
@@ -56,7 +56,7 @@ def _tags(page: bytes, places: list[list[int]], tag: int) -> Iterator[dict[str, 
     for kind, start, stop in places:
         if kind == tag and 0 < stop - start <= _MAX_TAG_BYTES:
             text = page[start : stop - 1].decode("utf-8", "replace")
-            yield {name.lower(): html.unescape(one or two or three) for name, one, two, three in _ATTRIBUTE.findall(text)}
+            yield {name.lower(): unescape(one or two or three) for name, one, two, three in _ATTRIBUTE.findall(text)}
 
 
 def _named(attributes: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -71,7 +71,7 @@ def _title(page: bytes, head: list[list[int]], metas: dict[str, str]) -> str | N
     for kind, _, stop in head:
         if kind == _TITLE:
             text = page[stop : stop + _MAX_TITLE_BYTES].partition(b"<")[0].decode("utf-8", "ignore")
-            return html.unescape(text).strip() or metas.get("og:title") or None
+            return unescape(text).strip() or metas.get("og:title") or None
     return metas.get("og:title") or None
 
 

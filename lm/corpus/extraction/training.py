@@ -13,7 +13,6 @@ minutes of CPU for 181 gold and 302 other pages.
 """
 
 import argparse
-import html
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm.corpus.charset import decode
+from lm.corpus.entities import unescape
 from lm.corpus.extraction import engines, gold, labels
 from lm.corpus.extraction.boosting import Boosting, grow, predict
 from lm.corpus.extraction.features import FEATURES, NUM_FEATURES
@@ -98,7 +98,7 @@ def labelled_example(name: str, site: str, markup: str, labels_of_page: Mapping[
     chosen, unsure = (_marked(labels_of_page.get(what, []), num) for what in ("main", "unsure"))
     targets = chosen.astype(np.float32)
     sizes = np.array([len(labels.tokens(text)) for text in labels.block_texts(payload, found)], np.float32)
-    text = html.unescape(text_of_blocks(data, found, chosen).decode("utf-8", "replace"))
+    text = unescape(text_of_blocks(data, found, chosen).decode("utf-8", "replace"))
     return Example(name, site, data, found, targets, _LABELLED_WEIGHT * _weights(targets, sizes) * ~unsure, text, is_labelled=True)
 
 
@@ -181,7 +181,7 @@ def cross_validate(examples: Sequence[Example], report: Callable[[str], object])
 
 
 def _text(example: Example, model: Model) -> str:
-    return html.unescape(main_text(example.payload, example.page, model).decode("utf-8", "replace"))
+    return unescape(main_text(example.payload, example.page, model).decode("utf-8", "replace"))
 
 
 def as_json(model: Model, notes: Mapping[str, Any]) -> str:
