@@ -5,8 +5,11 @@ takes the place of the earlier one, and the signals stage scores anew.
 """
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import fsspec
 import pyarrow as pa
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -22,6 +25,7 @@ from storage.digest import file_digest
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import output_dir, relative
+from storage.settings import is_remote
 
 
 class Sides(tuple[list[SourceFile], list[SourceFile]]):
@@ -38,27 +42,33 @@ def plan(lake: Lake, settings: QualitySettings) -> Plan[Sides]:
     return Plan("quality", [Planned(work, sides)])
 
 
-def texts_of(source: str, files: Sequence[SourceFile]) -> list[str]:
-    """Texts of a source that holds text: rows, plain files, articles."""
+def texts_of(source: str, files: Sequence[SourceFile], storage_options: Mapping[str, Any]) -> list[str]:
+    """Texts of a source that holds text: rows, plain files, articles. What is none is counted in the log."""
     kind = parse(source).kind
     if kind not in ("jsonl", "parquet", "text", "wiki", "wet"):
         raise ValueError(f"texts to learn from must come as jsonl:, parquet:, text:, wiki: or wet:, not {source!r}")
-    found = []
+    found, left_out = list[str](), Counter[str]()
     for file in files:
-        with open(file.url, "rb") as raw:
-            found += [
-                item.body.decode("utf-8", "replace")
-                for item in READERS[kind](raw, file.url, ExtractionOptions())
-                if isinstance(item, Capture)
-            ]
-    return [text for text in found if text.strip()]
+        with fsspec.open(file.url, "rb", **(storage_options if is_remote(file.url) else {})) as raw:
+            for item in READERS[kind](raw, file.url, ExtractionOptions()):
+                reason = item.reason or ("" if isinstance(item, Capture) and item.body.strip() else "empty_text")
+                if isinstance(item, Capture) and not reason:
+                    found.append(item.body.decode("utf-8", "replace"))
+                else:
+                    left_out[reason] += 1
+    for reason, num in sorted(left_out.items()):
+        LOG.warning("  %s: %s records are left out: %s", source, f"{num:,}", reason)
+    return found
 
 
 @task(name="train quality", cache_policy=NO_CACHE, persist_result=False, task_run_name="train quality {work.slot}")
 def train(work: Work, sides: Sides, settings: QualitySettings) -> Output:
     """Weights, and how they do on held-out texts."""
     started = time.monotonic()
-    trained = quality.train(texts_of(settings.positives, sides[0]), texts_of(settings.negatives, sides[1]))
+    with open_lake(read_only=True) as lake:
+        options = lake.settings.s3fs_options()
+        kinds = [texts_of(source, files, options) for source, files in zip((settings.positives, settings.negatives), sides, strict=True)]
+        trained = quality.train(*kinds)
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
         quality.save(trained.model, out.path / "weights.safetensors")
         digest = file_digest(out.path / "weights.safetensors")
