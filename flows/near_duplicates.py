@@ -22,6 +22,7 @@ from flows.settings import SignalsSettings
 from lm.corpus.near_duplicates import keys, proposing, reading, verifying
 from storage import files
 from storage.digest import digest
+from storage.inventory import RowsElsewhere
 from storage.lake import DataFile, Lake
 from storage.ledger import Output, Work
 from storage.outputs import OutputDir, output_dir
@@ -127,7 +128,7 @@ def _files(lake: Lake, table: str) -> list[DataFile] | None:
     """Files to read a table from: DuckDB holds tens of megabytes more to do it. None if rows stand elsewhere, as small outputs do."""
     try:
         return lake.data_files(table)
-    except RuntimeError:
+    except RowsElsewhere:
         return None
 
 

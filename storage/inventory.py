@@ -26,6 +26,10 @@ ORDER BY f.path
 """
 
 
+class RowsElsewhere(RuntimeError):
+    """A table of which some rows stand in the catalog, or were deleted by position: its files alone would tell a different story."""
+
+
 def data_files(lake: "Lake", table: str, keys: Sequence[str] | None) -> "list[DataFile]":
     """See Lake.data_files."""
     from storage.lake import DataFile
@@ -35,7 +39,7 @@ def data_files(lake: "Lake", table: str, keys: Sequence[str] | None) -> "list[Da
         num_rows = lake.value(f'SELECT count(*) FROM "{table}"')
     in_files = sum(row[4] for row in found)
     if num_rows != in_files:
-        raise RuntimeError(
+        raise RowsElsewhere(
             f"table {table} has {num_rows} rows, but its Parquet files hold {in_files}: "
             "some rows stand in the catalog or were deleted one by one; read the table with SQL instead"
         )

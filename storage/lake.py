@@ -146,7 +146,8 @@ class Lake:
     def data_files(self, table: str, keys: Sequence[str] | None = None) -> list[DataFile]:
         """Parquet files that hold a table now, or those of some stage outputs, sorted by path.
 
-        Raises: RuntimeError if rows stand in the catalog or are deleted by position, so that the files alone would tell a different story.
+        Raises: RowsElsewhere if rows stand in the catalog or are deleted by position, so that the files alone would tell a different story;
+        RuntimeError if a file holds more than one output.
         """
         from storage.inventory import data_files
 

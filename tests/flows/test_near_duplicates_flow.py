@@ -107,6 +107,18 @@ def test_crawl_by_crawl_gives_what_one_comparison_gives(
         assert pairs(other) == found
 
 
+def test_files_that_cannot_be_told_apart_are_an_error_and_no_reason_to_read_otherwise(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(lake, "one", ["in the catalog"])
+    assert near_duplicates._files(lake, "documents") is None
+
+    def broken(_lake: Lake, table: str) -> None:
+        raise RuntimeError(f"a file of {table} must hold one stage output")
+
+    monkeypatch.setattr(Lake, "data_files", broken)
+    with pytest.raises(RuntimeError, match="a file of documents must hold one stage output"):
+        near_duplicates._files(lake, "documents")
+
+
 def test_keys_name_addresses_in_one_form(lake: Lake) -> None:
     add(lake, "one", ["Same words", "other words"])
     add(lake, "two", ["same, WORDS!"])
