@@ -172,19 +172,18 @@ def fill_holders(x: Array, e: int, markup: Markup, holders: Array, held: Array) 
 
 @inner
 def fill_around(x: Array, owner: int, markup: Markup, around: Array) -> None:
-    """Tags and hints of all elements around the block, by the levels up at which they are first met."""
-    for f in range(_AT_AROUND, NUM_FEATURES):
-        x[f] = FAR
-    e, level = owner, 0
+    """Tags and hints of all elements around the block, by the levels up at which they are first met; all are FAR before."""
+    e, level, seen = owner, 0, int64(0)
     while e:
         step = min(level, FAR - 1)
         place = around[markup.tags[e]]
         if place >= 0 and x[_AT_AROUND + place] == FAR:
             x[_AT_AROUND + place] = step
-        found = markup.hints[e]
+        found = markup.hints[e] & ~seen
         if found:
+            seen |= found
             for bit in range(NUM_HINTS):
-                if (found >> bit) & 1 and x[_AT_HINTS + bit] == FAR:
+                if (found >> bit) & 1:
                     x[_AT_HINTS + bit] = step
         e = markup.parents[e]
         level += 1
@@ -219,6 +218,9 @@ def fill_all(
     num = x.shape[0]
     measure_elements(markup, blocks, kinds, held)
     main = find_main(markup, held, levels)
+    for f in range(_AT_AROUND, NUM_FEATURES):
+        for b in range(num):
+            x[b, f] = FAR
     for b in range(num):
         parent = markup.parents[blocks.holders[b]]
         children[parent] += 1
@@ -247,8 +249,8 @@ def fill_all(
 
 @maker
 def measure_blocks(markup: Markup, blocks: Blocks, holders: Array, kinds: Array, around: Array, num_more: int) -> Array:
-    """Features of all blocks, float32 (block, feature), with room for `num_more` columns behind."""
-    x, num_elements = np.zeros((blocks.first.size, NUM_FEATURES + num_more), np.float32), markup.tags.size
+    """Features of all blocks, float32 (block, feature), with room for `num_more` columns behind; a column lies in one piece."""
+    x, num_elements = np.zeros((NUM_FEATURES + num_more, blocks.first.size), np.float32).T, markup.tags.size
     held, levels = np.zeros((num_elements, 6), np.float32), np.zeros(num_elements, np.int16)
     children, child_words = np.zeros(num_elements, np.int32), np.zeros(num_elements, np.float32)
     fill_all(x, markup, blocks, holders, kinds, around, held, levels, children, child_words)

@@ -70,7 +70,7 @@ def block_scores(page: Array, found: Page, model: Model) -> Array:
 
 def with_context(found: Page, scores: Array) -> Array:
     """A page's features with the columns of `forest.CONTEXT` filled from the first forest's scores: what the second forest sees."""
-    return np.asarray(_context()(found.markup, found.blocks, found.features.copy(), scores)[0])
+    return np.asarray(_context()(found.markup, found.blocks, found.features.copy(order="F"), scores)[0])
 
 
 def text_of_blocks(page: Array, found: Page, keep: Array) -> bytes:
