@@ -41,7 +41,7 @@ CONSOLE = Console(width=150)
 ALL = "all rules"
 LANGUAGE = ("fineweb", "language")
 Key = tuple[str, str]
-"""Recipe and rule, where the rule may also be ALL."""
+"""Recipe and rule; a rule that begins with ALL is a filter or the recipe as a whole."""
 Verdicts = dict[Key, tuple[bool | None, bool]]
 """Whether a document passes each rule, there (None if datatrove does not come to the rule) and here."""
 _TESTS = {">=": lambda a, b: a >= b, ">": lambda a, b: a > b, "<=": lambda a, b: a <= b, "<": lambda a, b: a < b}
@@ -51,6 +51,19 @@ _TESTS = {">=": lambda a, b: a >= b, ">": lambda a, b: a > b, "<=": lambda a, b:
 def our_rules() -> dict[Key, Rule]:
     """Every rule of the recipes."""
     return {(recipe, rule.name): rule for recipe in RECIPES for rule in recipes.load(recipe).rules}
+
+
+@cache
+def wholes(keys: tuple[Key, ...]) -> dict[Key, list[Key]]:
+    """The rules of each filter, if a recipe has several, and of each recipe."""
+    found: dict[Key, list[Key]] = {}
+    for recipe in RECIPES:
+        own = [key for key in keys if key[0] == recipe]
+        groups = dict.fromkeys(our_rules()[key].group for key in own)
+        for group in groups if len(groups) > 1 else ():
+            found[recipe, f"{ALL} of {group}"] = [key for key in own if our_rules()[key].group == group]
+        found[recipe, ALL] = own
+    return found
 
 
 def holds(rule: Rule, row: dict[str, Any]) -> bool:
@@ -90,24 +103,24 @@ class Agreement:
 
 @dataclass(slots=True)
 class Comparison:
-    """Agreement of every rule in every way on one set, and the languages that datatrove could not cut as such."""
+    """Agreement of every rule, filter and recipe in every way on one set, and the languages that datatrove could not cut as such."""
 
     ways: dict[str, dict[Key, Agreement]]
     num_by_language: Counter[str] = field(default_factory=Counter)
     without_tokenizer: Counter[str] = field(default_factory=Counter)
 
     def add(self, way: str, verdicts: Verdicts, language: str, note: str, row: dict[str, Any]) -> None:
-        """Count a document in one way: each rule, and each recipe as a whole."""
+        """Count a document in one way: each rule, each filter and each recipe."""
         for key, pair in verdicts.items():
             self.ways[way][key].add(pair, language, f"{note} {row[our_rules()[key].signal]:.4g}")
-        for recipe in RECIPES:
-            self.ways[way][recipe, ALL].add(kept(recipe, verdicts), language, note)
+        for whole, parts in wholes(tuple(verdicts)).items():
+            self.ways[way][whole].add(kept(parts, verdicts), language, note)
 
 
-def kept(recipe: str, verdicts: Verdicts) -> tuple[bool, bool]:
-    """Whether a document passes all rules of a recipe, there and here."""
-    own = [pair for key, pair in verdicts.items() if key[0] == recipe]
-    return all(their is not False for their, _ in own), all(our for _, our in own)
+def kept(parts: Sequence[Key], verdicts: Verdicts) -> tuple[bool | None, bool]:
+    """Whether a document passes all of these rules, there (None if it comes to none of them) and here."""
+    theirs = [verdicts[key][0] for key in parts]
+    return None if all(their is None for their in theirs) else False not in theirs, all(verdicts[key][1] for key in parts)
 
 
 def compare(name: str, texts: Sequence[str]) -> Comparison:
@@ -116,7 +129,7 @@ def compare(name: str, texts: Sequence[str]) -> Comparison:
 
     datatrove_rules.keep_words()
     their_language, characters = datatrove_rules.language(), datatrove_words.CharacterWords()
-    keys = [*datatrove_rules.rules(), *((recipe, ALL) for recipe in RECIPES)]
+    keys = [*datatrove_rules.rules(), *wholes(tuple(datatrove_rules.rules()))]
     found = Comparison({way: {key: Agreement() for key in keys} for way in WAYS})
     found.ways["in_order"][LANGUAGE] = Agreement()
     rows = signals.compute(pa.array(texts)).to_pylist()
@@ -139,8 +152,8 @@ def compare(name: str, texts: Sequence[str]) -> Comparison:
             found.add("in_order", default, code, f"#{number}", row)
         elif any(english):
             for recipe in RECIPES:
-                there, here = kept(recipe, default)
-                found.ways["in_order"][recipe, ALL].add((english[0] and there, english[1] and here), code, f"#{number}")
+                there, here = kept([key for key in default if key[0] == recipe], default)
+                found.ways["in_order"][recipe, ALL].add((english[0] and there is not False, english[1] and here), code, f"#{number}")
     return found
 
 
@@ -171,11 +184,13 @@ def summary(name: str, found: Comparison) -> dict[str, Any]:
     report: dict[str, Any] = {f"num_{name}": found.num_by_language.total(), f"num_{name}_in_order": num_in_order}
     report |= {f"num_without_tokenizer_{name}": found.without_tokenizer.total()}
     for way, agreement in found.ways.items():
-        shares = {f"{recipe}/{rule}": one.share for (recipe, rule), one in agreement.items() if rule != ALL}
+        shares = {f"{recipe}/{rule}": one.share for (recipe, rule), one in agreement.items() if not rule.startswith(ALL)}
         below = sorted(rule for rule, share in shares.items() if share < GOAL)
         worst = min(shares, key=lambda rule: shares[rule])
         report |= {f"lowest_agreement_{name}_{way}": round(shares[worst], 4), f"lowest_rule_{name}_{way}": worst}
         report |= {f"num_rules_below_goal_{name}_{way}": len(below), f"rules_below_goal_{name}_{way}": below}
+        filters = {rule: one.share for (_, rule), one in agreement.items() if rule.startswith(f"{ALL} of")}
+        report[f"filters_below_goal_{name}_{way}"] = sorted(rule for rule, share in filters.items() if share < GOAL)
         report |= {f"{recipe}_agreement_{name}_{way}": round(agreement[recipe, ALL].share, 4) for recipe in RECIPES}
     return report
 
@@ -195,7 +210,7 @@ def main() -> None:
     ):
         found = compare(name, texts)
         show(name, found)
-        report |= summary(name, found) | {"num_rules": sum(rule != ALL for _, rule in found.ways["english"])}
+        report |= summary(name, found) | {"num_rules": sum(not rule.startswith(ALL) for _, rule in found.ways["english"])}
     print(json.dumps(report))
 
 
