@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,13 +41,23 @@ _MAX_LOCAL, _MAX_DOMAIN = 64, 255
 _MIN_DIGITS, _MIN_IP_DIGITS, _IP_DOTS, _IP_COLONS = 7, 4, 3, 7
 
 _EMAIL = re.compile(
-    rb"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*\.[A-Za-z]{2,24}"
+    rb"[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*\.[A-Za-z]{2,24}(?![A-Za-z])"
 )
 _ALONE = rb"(?<![0-9A-Za-z.])%s(?![0-9A-Za-z])(?!\.[0-9])"
 _IPV4 = re.compile(_ALONE % rb"(?:[0-9]{1,3}\.){3}[0-9]{1,3}")
 _IPV6 = re.compile(rb"[0-9A-Fa-f:]+(?:\.[0-9.]+)?")
 _CHINESE_ID = re.compile(_ALONE % rb"[1-9][0-9]{16}[0-9Xx]")
-_CARD = re.compile(_ALONE % rb"[2-6](?:[ -]?[0-9]){12,18}")
+_CARD_START = re.compile(rb"(?<![0-9A-Za-z.])[2-6][0-9]{3}")
+_CARDS = tuple(
+    re.compile(form + rb"(?![0-9A-Za-z])(?!\.[0-9])")
+    for form in (
+        rb"[0-9]{13,19}",
+        rb"[0-9]{4}(?:([ -])[0-9]{4})(?:\1[0-9]{4}){2}(?:\1[0-9]{1,3})",
+        rb"[0-9]{4}([ -])[0-9]{4}(?:\1[0-9]{4}){2}",
+        rb"[0-9]{4}([ -])[0-9]{6}\1[0-9]{4,5}",
+    )
+)
+"""At a stretch, or in the groups that are printed on a card."""
 _CHINESE_MOBILE = re.compile(rb"(?<![0-9A-Za-z.+-])(?:(?:\+|00)86[ -]?)?1[3-9][0-9](?:[ -]?[0-9]{4}){2}(?![0-9A-Za-z])(?!\.[0-9])")
 _PHONE = re.compile(
     rb"(?<![0-9A-Za-z.])(?:\+[1-9][0-9]{0,2}(?:[ .-]?(?:\([0-9]{1,4}\)|[0-9]{1,4})){2,6}"
@@ -73,6 +84,7 @@ _NO_MOBILE_BEFORE = re.compile(
 )
 _NO_MOBILE_BEHIND = re.compile(r"\s*(?:[万亿千百]|元|人|次|件|吨|个|美元|米|公里|平方|字节|%|％|kg|km|bytes?\b)")
 _CONTEXT_BYTES, _BEHIND_BYTES = 60, 24
+_MAX_ROUNDS = 8
 _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
@@ -100,9 +112,29 @@ def is_chinese_id(text: str) -> bool:
     return 1900 <= born.year < 2100 and text[17].upper() == check
 
 
-def _is_card(text: str, _before: str, _behind: str) -> bool:
-    digits = re.sub("[ -]", "", text)
-    return luhn(digits) and len(set(digits)) > 1 and len(set(re.findall("[ -]", text))) < 2
+def _cards(piece: bytes) -> Iterator[tuple[int, int]]:
+    """Where payment cards stand, among other numbers too: behind one often comes a date, and in front of it a number of items."""
+    stop = 0
+    for start in _CARD_START.finditer(piece):
+        left = start.start()
+        forms = (form.match(piece, left) for form in _CARDS) if left >= stop and _is_issued(int(start[0])) else ()
+        right = next((form.end() for form in forms if form and _is_card(form[0].decode())), 0)
+        if right:
+            stop = right
+            yield left, right
+
+
+def _is_issued(first: int) -> bool:
+    """Whether cards begin with these four digits. So years, which come in rows of four, are none. Source: ISO/IEC 7812, list of issuers."""
+    return (
+        2200 <= first <= 2204 or 2221 <= first <= 2720 or first // 100 in (30, 34, 36, 37, 38, 39) or 3528 <= first <= 3589 or first >= 4000
+    )
+
+
+def _is_card(text: str) -> bool:
+    digits, groups = re.sub("[ -]", "", text), [int(group) for group in re.split("[ -]", text)]
+    is_list = len(groups) > 1 and len({b - a for a, b in pairwise(groups)}) == 1
+    return luhn(digits) and len(set(digits)) > 1 and not is_list
 
 
 def _is_public(text: str, before: str, behind: str) -> bool:
@@ -141,15 +173,19 @@ def _anything(_text: str, _before: str, _behind: str) -> bool:
     return True
 
 
-_Check = tuple[str, re.Pattern[bytes], Callable[[str, str, str], bool]]
-"""Kind, form, and whether what has the form is one: asked with the text, some characters before it and some behind."""
+def _places(pattern: re.Pattern[bytes]) -> Callable[[bytes], Iterator[tuple[int, int]]]:
+    return lambda piece: (match.span() for match in pattern.finditer(piece))
+
+
+_Check = tuple[str, Callable[[bytes], Iterator[tuple[int, int]]], Callable[[str, str, str], bool]]
+"""Kind, where its form stands, and whether what has the form is one: asked with the text, some characters before it and some behind."""
 _CHECKS: tuple[_Check, ...] = (
-    ("email", _EMAIL, _anything),
-    ("public_ip", _IPV4, _is_public),
-    ("chinese_id", _CHINESE_ID, _is_identity),
-    ("payment_card", _CARD, _is_card),
-    ("chinese_mobile", _CHINESE_MOBILE, _is_mobile),
-    ("phone", _PHONE, _is_phone),
+    ("email", _places(_EMAIL), _anything),
+    ("public_ip", _places(_IPV4), _is_public),
+    ("chinese_id", _places(_CHINESE_ID), _is_identity),
+    ("payment_card", _cards, _anything),
+    ("chinese_mobile", _places(_CHINESE_MOBILE), _is_mobile),
+    ("phone", _places(_PHONE), _is_phone),
 )
 
 
@@ -273,41 +309,44 @@ def _look_closely(data: Array, start: int, stop: int, first: int, last: int, fir
     """Personal data in one candidate; of two that overlap the first in the order of `KINDS`."""
     begin = max(start, first - 1)
     piece = data[begin : min(stop, last + 2)].tobytes()
-    taken: list[tuple[int, int]] = []
-    if b"::" in piece or piece.count(b":") >= _IP_COLONS:
-        checks: list[_Check] = [("public_ip", _IPV6, _is_public)]
-    elif b"@" in piece:
+    taken = bytearray(len(piece))
+    core = data[first:last].tobytes()
+    if b"::" in core or core.count(b":") >= _IP_COLONS:
+        checks: list[_Check] = [("public_ip", _places(_IPV6), _is_public)]
+    elif b"@" in core:
         checks = [check for check in _CHECKS if check[0] == "email"]
     else:
         checks = [check for check in _CHECKS if check[0] != "email"]
-    for kind, pattern, holds in checks:
-        for match in pattern.finditer(piece):
-            left, right = match.span()
-            if any(right > a and left < b for a, b in taken):
+    for kind, places, holds in checks:
+        for left, right in places(piece):
+            if taken.find(1, left, right) >= 0:
                 continue
             before = data[max(start, begin + left - _CONTEXT_BYTES) : begin + left].tobytes().decode(errors="ignore")
             behind = data[begin + right : min(stop, begin + right + _BEHIND_BYTES)].tobytes().decode(errors="ignore")
-            if holds(match[0].decode(), before, behind):
-                taken.append((left, right))
+            if holds(piece[left:right].decode(), before, behind):
+                taken[left:right] = b"\1" * (right - left)
                 yield Span(kind, first_char + begin + left - first, first_char + begin + right - first)
 
 
-def find(texts: Texts) -> list[list[Span]]:
-    """Personal data of each text, in the order of the text, without overlaps."""
+def find(texts: Texts, kinds: Sequence[str] = KINDS) -> list[list[Span]]:
+    """Personal data of these kinds in each text, in the order of the text, without overlaps: of two that overlap one is made."""
     data, offsets = utf8_buffers(texts)
     rows = np.zeros((64, 3), dtype=np.int64)
     found = []
     for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         candidates, rows = _candidates(data, start, stop, rows)
-        spans = [span for row in candidates.tolist() for span in _look_closely(data, start, stop, *row)]
+        spans = [span for row in candidates.tolist() for span in _look_closely(data, start, stop, *row) if span.kind in kinds]
         found.append(_without_overlaps(spans))
     return found
 
 
 def _without_overlaps(spans: list[Span]) -> list[Span]:
+    """Spans that overlap as one, of the kind of the first: what is left of the second would still be personal."""
     kept: list[Span] = []
     for span in sorted(spans, key=lambda s: (s.start, -s.end)):
-        if not kept or span.start >= kept[-1].end:
+        if kept and span.start < kept[-1].end:
+            kept[-1] = kept[-1]._replace(end=max(kept[-1].end, span.end))
+        else:
             kept.append(span)
     return kept
 
@@ -327,10 +366,21 @@ def span_table(ids: Sequence[str], texts: Texts) -> pa.Table:
 
 
 def mask(text: str, kinds: Sequence[str] = KINDS) -> str:
-    """The text with personal data of these kinds replaced by `MASKS`."""
+    """The text with personal data of these kinds replaced by `MASKS`.
+
+    What stands beside a mask may make a number of it, +192.0.2.1 00 a phone's; so the result is masked again until that changes nothing.
+    """
+    for _ in range(_MAX_ROUNDS):
+        masked = _masked(text, kinds)
+        if masked == text:
+            break
+        text = masked
+    return text
+
+
+def _masked(text: str, kinds: Sequence[str]) -> str:
     out, at = [], 0
-    for span in find(pa.array([text]))[0]:
-        if span.kind in kinds:
-            out += [text[at : span.start], MASKS[span.kind]]
-            at = span.end
+    for span in find(pa.array([text]), kinds)[0]:
+        out += [text[at : span.start], MASKS[span.kind]]
+        at = span.end
     return "".join(out) + text[at:]
