@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -39,7 +40,7 @@ WAYS = ("own_language", "same_words", "english", "in_order")
 NUM_EXAMPLES = 6
 CONSOLE = Console(width=150)
 ALL = "all rules"
-LANGUAGE = ("fineweb", "language")
+LANGUAGE, BAD_WORDS = ("fineweb", "language"), ("c4", "bad_words")
 Key = tuple[str, str]
 """Recipe and rule; a rule that begins with ALL is a filter or the recipe as a whole."""
 Verdicts = dict[Key, tuple[bool | None, bool]]
@@ -67,7 +68,9 @@ def wholes(keys: tuple[Key, ...]) -> dict[Key, list[Key]]:
 
 
 def holds(rule: Rule, row: dict[str, Any]) -> bool:
-    """Our verdict, from the stored signal."""
+    """Our verdict, from the stored signal or score; what has none passes or fails as the rule says."""
+    if row[rule.signal] is None:
+        return rule.missing == "pass"
     return bool(_TESTS[rule.op](row[rule.signal], rule.threshold))
 
 
@@ -112,7 +115,7 @@ class Comparison:
     def add(self, way: str, verdicts: Verdicts, language: str, note: str, row: dict[str, Any]) -> None:
         """Count a document in one way: each rule, each filter and each recipe."""
         for key, pair in verdicts.items():
-            self.ways[way][key].add(pair, language, f"{note} {row[our_rules()[key].signal]:.4g}")
+            self.ways[way][key].add(pair, language, f"{note} {row[our_rules()[key].signal] or 0:.4g}")
         for whole, parts in wholes(tuple(verdicts)).items():
             self.ways[way][whole].add(kept(parts, verdicts), language, note)
 
@@ -123,36 +126,44 @@ def kept(parts: Sequence[Key], verdicts: Verdicts) -> tuple[bool | None, bool]:
     return None if all(their is None for their in theirs) else False not in theirs, all(verdicts[key][1] for key in parts)
 
 
-def compare(name: str, texts: Sequence[str]) -> Comparison:
+def judge(text: str, language: Any, row: dict[str, Any]) -> Verdicts:
+    """What each rule says of a text, there with the words of a language, and here."""
+    from peers import datatrove_rules
+
+    return {key: (verdict(text), holds(our_rules()[key], row)) for key, verdict in datatrove_rules.rules(language).items()}
+
+
+def compare(name: str, texts: Sequence[str], word_lists: Path) -> Comparison:
     """Ask datatrove and the signals about every text."""
-    from peers import datatrove_rules, datatrove_words
+    from peers import datatrove_bad_words, datatrove_rules, datatrove_words
 
     datatrove_rules.keep_words()
-    their_language, characters = datatrove_rules.language(), datatrove_words.CharacterWords()
-    keys = [*datatrove_rules.rules(), *wholes(tuple(datatrove_rules.rules()))]
+    their_language = datatrove_rules.language()
+    rules = (*datatrove_rules.rules(), BAD_WORDS)
+    keys = [*rules, *wholes(rules)]
     found = Comparison({way: {key: Agreement() for key in keys} for way in WAYS})
     found.ways["in_order"][LANGUAGE] = Agreement()
-    rows = signals.compute(pa.array(texts)).to_pylist()
-    for number, (text, row) in enumerate(track(list(zip(texts, rows, strict=True)), description=name, console=CONSOLE)):
-        code, score = detect(text)
+    languages, bad_words = [detect(text) for text in texts], datatrove_bad_words.BadWords(word_lists)
+    counts = bad_words.here(texts, [code for code, _ in languages])
+    rows = [row | {"score.bad_words": num} for row, num in zip(signals.compute(pa.array(texts)).to_pylist(), counts, strict=True)]
+    for number, text in enumerate(track(texts, description=name, console=CONSOLE)):
+        row, (code, score) = rows[number], languages[number]
         own, problem = datatrove_words.own_language(code)
         found.num_by_language[code] += 1
         found.without_tokenizer.update([problem] if problem else [])
-        same = characters if datatrove_words.has_characters(text) else datatrove_words.ENGLISH
-        verdicts: dict[Any, Verdicts] = {
-            cut: {key: (verdict(text), holds(our_rules()[key], row)) for key, verdict in datatrove_rules.rules(cut).items()}
-            for cut in {own, same, datatrove_words.ENGLISH}
-        }
-        default = verdicts[datatrove_words.ENGLISH]
-        for way, pairs in (("own_language", verdicts[own]), ("same_words", verdicts[same]), ("english", default)):
-            found.add(way, pairs, code, f"#{number}", row)
+        fixed = {BAD_WORDS: (bad_words.there(text, code), holds(our_rules()[BAD_WORDS], row))}
+        cuts = {"own_language": own, "same_words": datatrove_words.same_words(text), "english": datatrove_words.ENGLISH}
+        verdicts = {cut: judge(text, cut, row) | fixed for cut in set(cuts.values())}
+        for way, cut in cuts.items():
+            found.add(way, verdicts[cut], code, f"#{number}", row)
+        in_order = verdicts[datatrove_words.ENGLISH]
         english = bool(their_language(text)), code == "en" and score > 0.65
         found.ways["in_order"][LANGUAGE].add(english, code, f"#{number} {score:.2f}")
         if all(english):
-            found.add("in_order", default, code, f"#{number}", row)
+            found.add("in_order", in_order, code, f"#{number}", row)
         elif any(english):
             for recipe in RECIPES:
-                there, here = kept([key for key in default if key[0] == recipe], default)
+                there, here = kept([key for key in in_order if key[0] == recipe], in_order)
                 found.ways["in_order"][recipe, ALL].add((english[0] and there is not False, english[1] and here), code, f"#{number}")
     return found
 
@@ -208,7 +219,7 @@ def main() -> None:
         ("pages", inputs.page_texts(data / inputs.PAGES)),
         ("articles", inputs.wiki_texts(data / inputs.ENWIKI, num_articles)),
     ):
-        found = compare(name, texts)
+        found = compare(name, texts, data / inputs.BAD_WORDS)
         show(name, found)
         report |= summary(name, found) | {"num_rules": sum(not rule.startswith(ALL) for _, rule in found.ways["english"])}
     print(json.dumps(report))

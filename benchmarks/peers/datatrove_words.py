@@ -29,9 +29,12 @@ class CharacterWords(SpaCyTokenizer):
         return super()._do_tokenize(_CHARACTER.sub(r" \g<0> ", text))
 
 
-def has_characters(text: str) -> bool:
-    """Whether `CharacterWords` cuts a text otherwise than the English tokenizer does."""
-    return _CHARACTER.search(text) is not None
+_characters = cache(CharacterWords)
+
+
+def same_words(text: str) -> str | CharacterWords:
+    """`CharacterWords` for a text that it cuts otherwise than the English tokenizer does, which is the language for all others."""
+    return _characters() if _CHARACTER.search(text) else ENGLISH
 
 
 @cache

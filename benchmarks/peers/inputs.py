@@ -17,6 +17,7 @@ from lm.corpus.warc import read_captures
 
 PAGES = "crawl/pages_dev.warc.gz"
 ENWIKI = "corpora/enwiki-wikiextractor/enwiki-2018-AA-AC.tar.xz"
+BAD_WORDS = "peers/badwords-ldnoobw"
 _DOC = re.compile(r"<doc [^>]*>\n(.*?)</doc>", re.DOTALL)
 
 
