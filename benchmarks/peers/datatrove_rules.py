@@ -8,7 +8,7 @@ see `datatrove_words`.
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from datatrove.data import Document
@@ -28,7 +28,7 @@ from datatrove.utils.word_tokenizers import WordTokenizer
 
 Verdict = Callable[[str], bool | None]
 """Whether a text passes a rule; None where datatrove would not have come to the rule."""
-Words = str | WordTokenizer
+Words: TypeAlias = str | WordTokenizer
 """What a filter of datatrove takes as its language."""
 
 _QUALITY_OFF: Mapping[str, Any] = dict.fromkeys(
