@@ -6,7 +6,7 @@ matches, made anew when any of them changes, because what is frequent depends on
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,8 +73,13 @@ class Scan:
     documents_key: str
 
 
-def add_set(lake: Lake, name: str, file: str, fields: Fields, spec: Spec = AS_IT_IS) -> StageResult:
-    """Register an evaluation set, or replace the one of that name. Raises: ItemsError if the file cannot be used."""
+def add_set(
+    lake: Lake, name: str, file: str, fields: Fields, spec: Spec = AS_IT_IS, say: Callable[[str], None] = LOG.warning
+) -> StageResult:
+    """Register an evaluation set, or replace the one of that name; `say` is told what is left out of it.
+
+    Raises: ItemsError if the file cannot be used.
+    """
     files = [*files_of(name, file), *([Path(fields.labels_file)] if fields.labels_file else [])]
     parameters = {key: value for key, value in {**asdict(fields), **asdict(spec)}.items() if key != "labels_file"}
     inputs = {path.name: digest(content(path)) for path in files}
@@ -84,7 +89,7 @@ def add_set(lake: Lake, name: str, file: str, fields: Fields, spec: Spec = AS_IT
     def produce(_todo: Sequence[Planned[None]]) -> list[Output]:
         found = read_set(name, file, fields, spec)
         for reason, num in found.left_out.items():
-            LOG.warning("  %s: %s rows are left out: they %s", name, f"{num:,}", reason)
+            say(f"{name}: {num:,} {'rows are' if num > 1 else 'row is'} left out: {reason}")
         return [Output(work=work, tables={"evaluation_items": found.items})]
 
     return settle(lake, Plan("evaluation_sets", [Planned(work, None)]), produce)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.running import friendly_errors
+from flows.cli.running import console_for_tables, friendly_errors, say
 
 KINDS = "SELECT kind, count(*) FROM evaluation_items WHERE evaluation_set = ? GROUP BY ALL ORDER BY ALL"
 Part = Annotated[
@@ -53,14 +53,13 @@ def add(
 
     fields = Fields(question, answer, context, id, rows, labels_file, distinct)
     with open_lake() as lake:
-        print(add_set(lake, name, file, fields, Spec(task, prompt, choices, label, subset, delimiter)))
+        print(add_set(lake, name, file, fields, Spec(task, prompt, choices, label, subset, delimiter), say))
         for kind, number in lake.rows(KINDS, [name]):
             print(f"{number:,} items {'are not scored: they have no choices and label' if kind is None else f'are scored as {kind}'}")
 
 
 def list_sets() -> None:
     """Show every evaluation set: its items, those the documents know, and how well planted copies were found."""
-    from rich.console import Console
     from rich.table import Table
 
     from flows.contamination import SUMMARY
@@ -71,7 +70,7 @@ def list_sets() -> None:
     table = Table(*(name.replace("_", " ") for name in rows.column_names))
     for row in rows.to_pylist():
         table.add_row(*("" if value is None else f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-    Console().print(table if rows.num_rows else "no evaluation sets; add one with `ladder evals add NAME FILE`")
+    console_for_tables().print(table if rows.num_rows else "no evaluation sets; add one with `ladder evals add NAME FILE`")
 
 
 def remove(name: Annotated[str, typer.Argument(help="Name of the evaluation set.")]) -> None:

@@ -57,6 +57,11 @@ def say(text: str) -> None:
     CONSOLE.print(text, markup=False)
 
 
+def console_for_tables() -> Console:
+    """Standard output, wide enough for a table where no terminal says how wide it is: a pipe, a file, a log."""
+    return Console(width=None if Console().is_terminal else 160)
+
+
 def friendly_errors(command: Callable[P, T]) -> Callable[P, T]:
     """End with one clear message and status 1; LADDER_TRACEBACK=1 shows where it came from."""
 

@@ -104,6 +104,18 @@ def test_a_short_answer_is_told_only_with_its_question() -> None:
     assert [row["part"] for row in find(ONE, f"{QUESTION} {sentence(2, 25)}")] == ["question"]
 
 
+@pytest.mark.parametrize("answer", [sentence("name", 8), sentence("name", 12), "波士顿凯尔特人队篮球俱乐部"[:12]])
+def test_an_answer_like_a_name_is_told_but_proves_nothing_by_itself(answer: str) -> None:
+    rows = items(("i", QUESTION, answer, None))
+    alone, both = (judge(rows, text) for text in (f"{sentence(1, 40)} {answer} {sentence(2, 9)}", f"{QUESTION}\n{answer}"))
+    assert [(hit["part"], hit["overlap"], hit["contaminated"]) for hit in alone[0]] == [("answer", 1, False)]
+    assert [(item["contaminated"], item["has_answer"]) for item in alone[1]] == [(False, False)]
+    assert not judge(rows, f"{sentence(1, 40)}\n{answer}\n{answer}")[0][0]["contaminated"]  # twice in a row is no longer run
+    assert [(hit["part"], hit["contaminated"]) for hit in both[0]] == [("answer", True), ("question", True)]
+    long = items(("i", QUESTION, sentence("name", 13), None))
+    assert [hit["contaminated"] for hit in judge(long, f"{sentence(1, 40)} {sentence('name', 13)}")[0]] == [True]
+
+
 def test_short_questions_are_found_as_lines_and_with_their_answer() -> None:
     rows = items(
         ("short", sentence("s", 5), sentence("t", 6), None), ("whole", sentence("w", 9), None, None), ("two", "no two", None, None)
@@ -164,7 +176,7 @@ def test_more_hits_than_expected_are_all_kept() -> None:
 
 
 def test_planted_copies_are_found_and_look_alikes_are_not() -> None:
-    rows = items(*((f"i{i}", sentence(("q", i), 40), sentence(("a", i), 10 if i % 2 else 2), None) for i in range(40)))
+    rows = items(*((f"i{i}", sentence(("q", i), 40), sentence(("a", i), (2, 10, 14)[i % 3]), None) for i in range(40)))
     checks = planting.check(index.build(rows), [sentence(9, 500)], verdict.MIN_OVERLAP).to_pylist()
     assert {row["kind"] for row in checks} == {kind for looked_for in ("long", "short", "answer") for kind in planting.KINDS[looked_for]}
     for row in checks:

@@ -3,8 +3,8 @@
 A part (question, answer, context) of 13 words or more is known by its 13-grams; one of 8 to 12 words by all its words in a row; one of 3
 to 7 only where it fills a line, because so few words in a row are soon a coincidence. A question and its answer together, where the
 question alone is shorter than that, are one more part, `item`. Answers below 8 words are never looked for alone, but in the documents
-that hold their question. A stretch without a letter, or found in more than `MAX_TEXTS` different texts of a set, is a template of the set
-and not in the index.
+that hold their question; below 13 the verdict asks for the question too. A stretch without a letter, or found in more than `MAX_TEXTS`
+different texts of a set, is a template of the set and not in the index.
 
 In memory: a hash table of the stretches behind a bitmap that sends most of a document's stretches away after one look.
 """

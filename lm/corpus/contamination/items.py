@@ -68,7 +68,7 @@ class Reading:
     left_out: Mapping[str, int]
 
 
-NO_OBJECT, NO_TEXT, REPEATED = "are no objects with fields", "have no question, answer or context", "were there already"
+NO_OBJECT, NO_TEXT, REPEATED = "no object with fields", "no question, answer or context", "there already"
 """Why a row is left out."""
 
 

@@ -120,7 +120,7 @@ def _class(part: str, num_words: int, size: int) -> str:
     if num_words >= NGRAM:
         return "long" if size >= MIN_SIZE else "short" if size == num_words - NGRAM + 1 else ""
     if num_words >= MIN_WHOLE:
-        return "short"
+        return "short" if part != "answer" else ""
     return "line" if num_words >= MIN_LINE and part != "item" else ""
 
 
@@ -143,7 +143,7 @@ def _chosen(index: Index, name: str) -> Iterator[tuple[str, Part, str]]:
 
 
 def _is_short(answer: str) -> bool:
-    return 1 <= len(_spans(answer)) < MIN_WHOLE
+    return 1 <= len(_spans(answer)) < NGRAM
 
 
 def _planted(index: Index, hosts: Sequence[str]) -> Iterator[Planted]:
@@ -169,6 +169,13 @@ _WAYS: Mapping[str, Callable[[str, str, str, str], str]] = {
 """Where the text stands, if not on lines of its own."""
 
 
+def _counts(strong: Mapping[tuple[int, str, str, str], int], which: tuple[int, str, str], part: str) -> bool:
+    """Whether a part counts as the verdict counts it: a short answer with its question only."""
+    run = strong.get((*which, part), 0)
+    asked = any((*which, other) in strong for other in ("question", "item", "context"))
+    return run > 0 and (part != "answer" or run >= NGRAM or asked)
+
+
 def check(index: Index, hosts: Sequence[str], min_overlap: float) -> pa.Table:
     """Rows of the table `contamination_checks`: per set and kind, how many documents were planted and in how many their own item was found.
 
@@ -178,7 +185,7 @@ def check(index: Index, hosts: Sequence[str], min_overlap: float) -> pa.Table:
     ids = pa.array([str(i) for i in range(len(planted))], pa.string())
     matches = scan(index, ids, pa.array([made.document for made in planted], pa.large_string())).to_pylist()
     strong = {
-        (int(row["id"]), row["evaluation_set"], row["part"], row["item"])
+        (int(row["id"]), row["evaluation_set"], row["item"], row["part"]): row["longest_run"]
         for row in matches
         if len(row["ngrams"]) >= min(2, row["num_ngrams"]) and len(row["ngrams"]) / row["num_ngrams"] >= min_overlap
     }
@@ -186,7 +193,7 @@ def check(index: Index, hosts: Sequence[str], min_overlap: float) -> pa.Table:
     for i, made in enumerate(planted):
         count = counts.setdefault((made.evaluation_set, made.kind), [0, 0])
         count[0] += 1
-        count[1] += (i, made.evaluation_set, made.part, made.item) in strong
+        count[1] += _counts(strong, (i, made.evaluation_set, made.item), made.part)
     rows = [
         {"evaluation_set": name, "kind": kind, "is_contaminated": kind in POSITIVES, "num_planted": planted, "num_found": found}
         for (name, kind), (planted, found) in sorted(counts.items())

@@ -202,7 +202,7 @@ def _evidence(index: Index, hits: Array, raw: bytes) -> dict[str, Any]:
     """Distinct stretches, where they lie, the longest run of them in words, and its text."""
     spans: list[list[int]] = []
     for _, _, first, length, begin, end in hits[np.argsort(hits[:, 2], kind="stable")].tolist():
-        if spans and first <= spans[-1][1]:
+        if spans and first < spans[-1][1]:
             spans[-1][1] = max(spans[-1][1], first + length)
             spans[-1][3] = max(spans[-1][3], end)
         else:

@@ -2,14 +2,16 @@
 
 Stretches found in many documents are common property (a licence, a psalm, a phrase) and prove nothing: a stretch in more than `frequent`
 documents and in more than one of 10,000 is taken out of both sides of the overlap. A document is contaminated by an item's part if at
-least `min_overlap` of what is left was found in it, and two stretches or all there are. Short answers are told, but it is their question
-that counts.
+least `min_overlap` of what is left was found in it, and two stretches or all there are. Answers below 13 words are told, but it is their
+question that counts: by itself an answer of eight is a name or a title as often as not.
 """
 
 import re
 from typing import Any
 
 import pyarrow as pa
+
+from lm.corpus.contamination.index import NGRAM
 
 MIN_OVERLAP = 0.5
 """marin-community/marin, decontamination: half of the n-grams."""
@@ -44,7 +46,7 @@ strong AS (
   FROM judged)
 SELECT id, evaluation_set, item, part, overlap, CAST(num_matched AS BIGINT) AS num_matched, CAST(num_ngrams AS BIGINT) AS num_ngrams,
   CAST(num_frequent AS BIGINT) AS num_frequent, longest_run,
-  is_strong AND (part <> 'answer' OR longest_run >= 8
+  is_strong AND (part <> 'answer' OR longest_run >= {NGRAM}
     OR bool_or(is_strong AND part <> 'answer') OVER (PARTITION BY id, evaluation_set, item)) AS contaminated,
   spans, matched_text
 FROM strong ORDER BY id, evaluation_set, item, part"""
