@@ -3,7 +3,7 @@
 The policy on duplicates is applied anew for the question, so that a recipe can be asked about before it is applied to the lake.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,15 +47,13 @@ REASONS = """
       sum(a.num_bytes)::BIGINT AS bytes
     FROM a JOIN b USING (id) WHERE a.kept <> b.kept GROUP BY ALL ORDER BY kept_by, documents DESC, reason
 """
-SAMPLES = """
-    WITH verdicts AS ({view}),
-    drawn AS (
-      SELECT id, reason, row_number() OVER (PARTITION BY reason ORDER BY md5(id)) AS place FROM verdicts QUALIFY place <= $per_reason),
-    texts AS (
-      SELECT id, min(url) AS url, min(title) AS title, max(num_bytes) AS num_bytes, left(min(text), $max_chars) AS text
-      FROM documents SEMI JOIN drawn USING (id) GROUP BY id)
-    SELECT d.reason, t.url, t.title, t.num_bytes, t.text, v.* FROM drawn AS d JOIN texts AS t USING (id) JOIN ({values}) AS v USING (id)
-    ORDER BY d.reason NULLS FIRST, d.place
+SIMILAR = """
+    SELECT r.kept_id, r.jaccard, min(d.url) FROM removals_asked AS r JOIN documents AS d ON d.id = r.kept_id
+    WHERE r.recipe = ? AND r.id = ? GROUP BY ALL
+"""
+KNOWN = """
+    SELECT evaluation_set, item, part, overlap, matched_text FROM contamination WHERE id = ? AND contaminated
+    ORDER BY overlap DESC, evaluation_set, item, part LIMIT 5
 """
 
 
@@ -73,10 +71,12 @@ class Explained:
     variant: str = ""
     """The text that the recipe trains on, and by how many bytes it is shorter; None where it is the document as it is, or not made yet."""
     num_removed_bytes: int | None = None
+    evidence: tuple[str, ...] = ()
+    """What it is similar to, where it goes for that; items of evaluation sets that it holds, whatever the recipe does about them."""
 
 
 @contextmanager
-def _removals(lake: Lake, *recipes: Recipe) -> Iterator[Any]:
+def removals(lake: Lake, *recipes: Recipe) -> Iterator[Any]:
     """A connection on which `removals_asked` holds what the policies of the recipes remove."""
     tables = [recipe.removals(lake.query(recipe.pairs_sql()), lake.query(recipe.keyed_sql())) for recipe in recipes]
     with lake.connection() as connection:
@@ -99,12 +99,25 @@ def explain_document(lake: Lake, recipe: Recipe, doc: str) -> Explained:
             "Give a whole id, at least its first six characters, or an address; `ladder sql` finds them in the table documents."
         )
     row = lake.query(f"SELECT * FROM ({recipe.values_sql()}) WHERE id = ?", [found[0]]).to_pylist()[0]
-    with _removals(lake, recipe) as connection:
+    with removals(lake, recipe) as connection:
         view = recipe.view_sql("removals_asked")
         reason = connection.execute(f"SELECT reason FROM ({view}) WHERE id = ?", [found[0]]).fetchone()[0]
+        evidence = tuple(similar(*pair) for pair in connection.execute(SIMILAR, [recipe.name, found[0]]).fetchall())
+        evidence += tuple(known(*hit) for hit in connection.execute(KNOWN, [found[0]]).fetchall())
     url, title, num_bytes = lake.rows(DOCUMENT, [found[0]])[0]
     removed = lake.value(EDITED, [found[0], recipe.variant])
-    return Explained(found[0], url, title, num_bytes, reason, explain(recipe, row), variant=recipe.variant, num_removed_bytes=removed)
+    verdicts = explain(recipe, row)
+    return Explained(found[0], url, title, num_bytes, reason, verdicts, "", recipe.variant, removed, evidence)
+
+
+def similar(kept_id: str, jaccard: float, url: str) -> str:
+    """Words for the document that stays in another one's place."""
+    return f"similar by {jaccard:.2f} to {kept_id} {url}"
+
+
+def known(evaluation_set: str, item: str, part: str, overlap: float, text: str) -> str:
+    """Words for an item of an evaluation set, with the text that document and item share."""
+    return f"holds {overlap:.0%} of the {part} of item {item} of {evaluation_set}: {' '.join(text.split())[:200]}"
 
 
 def compare(lake: Lake, a: Recipe, b: Recipe) -> tuple[pa.Table, pa.Table]:
@@ -112,7 +125,7 @@ def compare(lake: Lake, a: Recipe, b: Recipe) -> tuple[pa.Table, pa.Table]:
 
     Bytes and tokens are those of the texts that either recipe trains on. Tokens are NULL where texts are not encoded.
     """
-    with _removals(lake, a, b) as connection:
+    with removals(lake, a, b) as connection:
         asked = {"a": a, "b": b}
         views = {
             side: AS_TRAINED.format(view=recipe.view_sql("removals_asked"), variant=literal(recipe.variant))
@@ -120,20 +133,3 @@ def compare(lake: Lake, a: Recipe, b: Recipe) -> tuple[pa.Table, pa.Table]:
         }
         sizes = connection.execute(COMPARE.format(**views, tokens=TOKENS)).to_arrow_table()
         return sizes, connection.execute(REASONS.format(**views)).to_arrow_table()
-
-
-def samples(lake: Lake, recipe: Recipe, per_reason: int, max_chars: int) -> list[Explained]:
-    """Documents that stay, then some that go for each reason, drawn by a hash of their ids; texts cut to `max_chars` characters."""
-    with _removals(lake, recipe) as connection:
-        query = SAMPLES.format(view=recipe.view_sql("removals_asked"), values=recipe.values_sql())
-        rows = connection.execute(query, {"per_reason": per_reason, "max_chars": max_chars}).to_arrow_table().to_pylist()
-    return [
-        Explained(row["id"], row["url"], row["title"], row["num_bytes"], row["reason"], explain(recipe, row), row["text"]) for row in rows
-    ]
-
-
-def counts(lake: Lake, recipe: Recipe) -> Sequence[dict[str, Any]]:
-    """What each rule removes, in order: the columns of `recipe_counts`."""
-    with _removals(lake, recipe) as connection:
-        rows: list[dict[str, Any]] = connection.execute(recipe.counts_sql("removals_asked")).to_arrow_table().to_pylist()
-    return rows

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli.running import friendly_errors
+from flows.cli.running import console_for_tables, friendly_errors
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def sql(
     if isinstance(found, bytes):
         sys.stdout.buffer.write(found)
     else:
-        Console().print(found)
+        console_for_tables().print(found)
 
 
 def lake() -> None:
@@ -48,7 +48,7 @@ def status(
     from storage.inspect import stage_status
     from storage.lake import Lake
 
-    console = Console()
+    console = console_for_tables()
     with Lake.open(read_only=True) as opened:
         if digest:
             found = opened.digest()

@@ -3,19 +3,16 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich import box
 from rich.table import Table
 
 from flows import settings as all_settings
 from flows.cli import forms
 from flows.cli.groups import unless_subcommand
-from flows.cli.running import friendly_errors, prefect_server, say
-
-if TYPE_CHECKING:
-    from flows.recipe_inspect import Explained
+from flows.cli.running import console_for_tables, friendly_errors, prefect_server, say
 
 Name = Annotated[str, typer.Argument(help="Name of a recipe, or the path of a TOML file.")]
 
@@ -42,16 +39,21 @@ def explain(name: Name, doc: Annotated[str, typer.Argument(help="Id of a documen
 
     with Lake.open(read_only=True) as lake:
         found = explain_document(lake, recipes.load(name), doc)
-    console = Console()
-    console.print(f"{found.title or found.url}\n{found.url}\n{found.id}, {found.num_bytes:,} bytes", markup=False, highlight=False)
-    table = Table()
-    for column in ("verdict", "rule", "looks at", "value", "needs"):
+    console = console_for_tables()
+    console.print(
+        f"{(found.title or found.url).strip()}\n{found.url}\n{found.id}, {found.num_bytes:,} bytes", markup=False, highlight=False
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in ("verdict", "rule", "value", "needs"):
         table.add_column(column, no_wrap=True)
+    table.add_column("looks at", overflow="ellipsis")
     for v in found.verdicts:
-        value = "not measured" if v.value is None else v.value if isinstance(v.value, str) else f"{v.value:,.6g}"
-        table.add_row("[green]passes[/]" if v.holds else "[red]fails[/]", v.rule, v.looks_at, value, v.needs)
+        value = "not measured" if v.value is None else v.value if isinstance(v.value, str) else f"{v.value:,.4g}"
+        table.add_row("[green]passes[/]" if v.holds else "[red]fails[/]", v.rule, value, v.needs, v.looks_at)
     console.print(table)
     console.print("stays" if found.reason is None else f"goes: {found.reason}", markup=False)
+    for line in found.evidence:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if found.variant:
         changed = "as it is" if found.num_removed_bytes is None else f"{found.num_removed_bytes:,} bytes shorter"
         console.print(f"text: {found.variant}, {changed}", markup=False)
@@ -66,7 +68,7 @@ def compare(a: Name, b: Name) -> None:
     with Lake.open(read_only=True) as lake:
         sizes, reasons = ask(lake, recipes.load(a), recipes.load(b))
     rows = sizes.to_pylist()
-    console = Console()
+    console = console_for_tables()
     table = Table("", "documents", "bytes", "tokens", title=f"{a} and {b}", title_justify="left")
     parts = {a: ("in_a",), b: ("in_b",), "both": ("in_a", "in_b")}
     for label, flags in parts.items():
@@ -104,25 +106,19 @@ def browse(
     output: Annotated[Path | None, typer.Option(help="Write the page to this file instead of serving it.")] = None,
 ) -> None:
     """Serve a local page with samples of what each rule drops and what stays, until Ctrl-C."""
-    from flows.recipe_inspect import counts, samples
+    from flows.recipe_browse import browse as ask
     from lm.corpus import recipe_page, recipes
     from storage.lake import Lake
 
     recipe = recipes.load(name)
     with Lake.open(read_only=True) as lake:
-        found = [_sample(s) for s in samples(lake, recipe, num_samples, max_chars)]
-        page = recipe_page.page(recipe, counts(lake, recipe), found)
+        found = ask(lake, recipe, num_samples, max_chars)
+    page = recipe_page.page(recipe, found.counts, found.samples)
     if output:
         output.write_text(page, encoding="utf-8")
         print(output)
         return
     _serve(page.encode(), recipe_page.policy(), port)
-
-
-def _sample(found: "Explained") -> Any:
-    from lm.corpus.recipe_page import Sample
-
-    return Sample(found.id, found.url, found.title, found.num_bytes, found.reason, found.verdicts, found.text)
 
 
 def _serve(page: bytes, policy: str, port: int) -> None:

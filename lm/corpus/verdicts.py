@@ -38,5 +38,5 @@ def explain(recipe: Recipe, row: Mapping[str, Any]) -> list[Verdict]:
     for rule in recipe.rules:
         value = row[rule.name]
         passes = bool(row["measured"]) and holds(rule, value)
-        found.append(Verdict(rule.name, rule.signal, value, f"{rule.op} {rule.threshold:g}", passes, rule.source))
+        found.append(Verdict(rule.name, rule.signal, value, f"{rule.op} {rule.threshold:,g}", passes, rule.source))
     return found

@@ -126,9 +126,10 @@ def boilerplate_only(ladder: Ladder) -> str:
 
 def test_a_document_is_explained_and_recipes_are_compared(filled: Ladder) -> None:
     said = filled("recipe", "explain", own(filled), "https://bad.example/3")
-    assert re.search(r"fails\s+│ unlike", said)
+    assert re.search(r"fails\s+unlike", said)
     assert "goes: unlike" in said
     assert "Give a whole id" in filled.fails("recipe", "explain", own(filled), "nothing")
+    assert re.search(r"too_short +\d+ +>= 200 +normalized_chars", filled("recipe", "explain", "slimpajama", "https://bad.example/3"))
     said = filled("recipe", "compare", "raw", own(filled))
     assert re.search(r"only raw\s+│ 400 ", said)
     assert re.search(r"raw\s+│ unlike\s+│ 400 ", said)
@@ -139,6 +140,8 @@ def test_the_page_is_served_on_loopback_only_and_cannot_act(filled: Ladder, tmp_
     page = (tmp_path / "page.html").read_text()
     assert "&lt;script&gt;alert(" in page
     assert "<script" not in page
+    assert page.count("kept, and closest to the limit") == 1
+    assert re.search(r"score.prose: 0\.[5-9]\d*, needs &gt;= 0.5", page)
     process = filled.start("recipe", "browse", own(filled))
     try:
         assert process.stdout
