@@ -3,7 +3,8 @@
 The choice follows browsers (byte order mark, then HTTP header, then <meta>, then the content) with one difference: what a page
 says is believed only if its bytes agree. Bytes that are valid UTF-8 with many multi-byte characters are UTF-8 whatever the header
 says, since that does not happen by accident in another encoding. National subsets are read as their supersets (gb2312 and gbk as
-gb18030, big5 as big5-hkscs, shift_jis as cp932), as browsers do. The cost: a strict trial decode per candidate.
+gb18030, big5 as big5-hkscs, shift_jis as cp932), as browsers do. Servers say Latin 1 of everything, and nearly any bytes are Latin 1: it is
+believed last, and not at all where most letters would be accented ones in a row. The cost: a strict trial decode per candidate.
 """
 
 import codecs
@@ -19,8 +20,16 @@ _SLIPS_SHARE = 0.005
 """Below this share the declared encoding is right and the page has slips; above, the content is looked at."""
 _SURE_EXTRA_BYTES = 8
 """So many bytes that only go on with a character of UTF-8, and none out of place, prove UTF-8."""
-_META = re.compile(rb"""<(?:meta|\?xml)[^>]{0,400}?(?:charset|encoding)\s*=\s*["']?\s*([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
-_PARAMETER = re.compile(r"""charset\s*=\s*["']?\s*([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
+_META = re.compile(
+    rb"""<(?:meta|\?xml)[^>]{0,400}?(?:charset|encoding)\s{0,9}=\s{0,9}["']?\s{0,9}([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE
+)
+_PARAMETER = re.compile(r"""charset\s{0,9}=\s{0,9}["']?\s{0,9}([a-zA-Z0-9_:.+-]{2,40})""", re.IGNORECASE)
+"""White space is bounded, for headers and pages of nothing else."""
+_HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e]){2,200}~\}")
+_ACCENTS, _NOT_ASCII = re.compile(rb"[\x80-\xff]{3,}"), re.compile(rb"[\x80-\xff]")
+_FEW_ACCENTS, _MANY_IN_A_ROW = 20, 0.3
+_HEAD_BYTES = 1 << 16
+_UTF16_LE, _UTF16_BE = (re.compile(form) for form in (rb"(?:[\t\n\r ]\0)*<\0[!?a-zA-Z]\0", rb"(?:\0[\t\n\r ])*\0<\0[!?a-zA-Z]"))
 _SUPERSETS = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
@@ -30,7 +39,14 @@ _SUPERSETS = {
     "utf-16-le": "utf-16-le",
     "hz": "hz",
 }
-_NOT_MAPPED = {"hz-gb-2312": "hz", "hz": "hz", "utf-32": "utf-32", "utf-16be": "utf-16-be", "utf-16le": "utf-16-le"}
+_NOT_MAPPED = {
+    "hz-gb-2312": "hz", "hz": "hz", "utf-32": "utf-8", "utf-16be": "utf-8", "utf-16le": "utf-8",
+    "cp936": "gb18030", "ms936": "gb18030", "euc-cn": "gb18030", "gb_18030": "gb18030", "gb18030-2000": "gb18030",
+    "cp950": "big5hkscs", "big5hkscs": "big5hkscs", "cp949": "cp949", "ms949": "cp949", "cp932": "cp932",
+    "johab": "johab", "iso-2022-kr": "iso2022_kr",
+}  # fmt: skip
+"""Labels that the web's standard does not know, or not as we read them: a page whose <meta> could be read as ASCII is not in a two-byte
+encoding, whatever it says (WHATWG, prescan)."""
 _ESCAPES = (b"~", b"\x1b")
 """One of them is wherever a codec of the web reads ASCII as something else (HZ, ISO-2022-JP)."""
 _MARKS = [
@@ -85,10 +101,21 @@ def _candidates(payload: bytes, content_type: str | None) -> list[str]:
     if (wide := _without_mark(payload)) is not None:
         return [wide]
     declared = [codec for label in _declared(payload, content_type) if (codec := _codec(label))]
-    if b"\x1b$" in payload[:65536]:
+    head = payload[:_HEAD_BYTES]
+    if b"\x1b$" in head:
         declared.append("iso2022_jp")
-    is_believed = declared and declared[0] != "cp1252"
-    return list(dict.fromkeys([*declared, "utf-8"] if is_believed else ["utf-8", *declared]))
+    if not declared and _HZ.search(head):
+        declared.append("hz")
+    if "cp1252" in declared:
+        others = [codec for codec in declared if codec != "cp1252"]
+        return list(dict.fromkeys(["utf-8", *others, *([] if _is_not_latin(head) else ["cp1252"])]))
+    return list(dict.fromkeys([*declared, "utf-8"]))
+
+
+def _is_not_latin(head: bytes) -> bool:
+    """Whether in Latin 1 most letters beyond ASCII would stand in rows of three and more, and not as a line of one mark."""
+    num = len(_NOT_ASCII.findall(head))
+    return num >= _FEW_ACCENTS and sum(len(run) for run in _ACCENTS.findall(head) if len(set(run)) > 2) > _MANY_IN_A_ROW * num
 
 
 def _detected(payload: bytes) -> str:
@@ -113,8 +140,7 @@ def _codec(label: str) -> str | None:
     """Python's codec for a label of the web, widened to its superset; None if unknown."""
     label = label.strip().lower()
     if label in _NOT_MAPPED:
-        # A page whose <meta> could be read as ASCII is not in a two-byte encoding, whatever it says (WHATWG, prescan).
-        return "hz" if _NOT_MAPPED[label] == "hz" else "utf-8"
+        return _NOT_MAPPED[label]
     codec = map_encoding_to_html5(label, fallback_utf8=False)
     if codec is None or codec.startswith("utf-16"):
         return None if codec is None else "utf-8"
@@ -122,7 +148,11 @@ def _codec(label: str) -> str | None:
 
 
 def _without_mark(payload: bytes) -> str | None:
-    """UTF-16 without a byte order mark shows as NULs at every second byte of the markup."""
+    """UTF-16 without a byte order mark shows as NULs at every second byte of the markup, or at least of the first tag."""
+    if _UTF16_LE.match(payload):
+        return "utf-16-le"
+    if _UTF16_BE.match(payload):
+        return "utf-16-be"
     head = payload[:1024]
     if len(head) < 8 or head.count(0) * 5 < len(head):
         return None
