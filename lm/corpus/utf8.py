@@ -91,12 +91,12 @@ def look_at_block(page: Array, start: int) -> tuple[bool, int]:
         seen |= page[at + uint64(i) - _THREE]
     if seen < _ASCII_END:
         return False, int64(_BLOCK)
-    is_bad, num_inside = np.uint8(0), np.uint8(0)
+    is_bad, num_inside = False, np.uint8(0)
     for i in range(_BLOCK):
         here = at + uint64(i)
-        is_bad |= np.uint8(is_wrong(page[here], page[here - _ONE], page[here - _TWO], page[here - _THREE]))
-        num_inside += np.uint8((page[here] & _INSIDE_MASK) == _INSIDE)
-    return is_bad != 0, _BLOCK - int64(num_inside)
+        is_bad |= is_wrong(page[here], page[here - _ONE], page[here - _TWO], page[here - _THREE])
+        num_inside = np.uint8(num_inside + np.uint8((page[here] & _INSIDE_MASK) == _INSIDE))
+    return is_bad, _BLOCK - int64(num_inside)
 
 
 @inner

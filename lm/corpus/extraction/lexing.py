@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lm.corpus.extraction import vocabulary as v
 from lm.corpus.extraction.vocabulary import Vocabulary
-from lm.corpus.signals.hashing import inner, int64
+from lm.corpus.signals.hashing import eight_bytes, inner, int64, uint64
 
 Array = NDArray[Any]
 
@@ -20,11 +20,14 @@ UNSEEN_BIT = 1 << 62
 """Set where the page itself says that an element is not shown."""
 NAMED_BIT = 1 << 61
 """Set where an attribute that names what an element says holds one of `vocabulary.META_NAMES`."""
-_OFFSET, _PRIME = np.uint64(v.FNV_OFFSET), np.uint64(v.FNV_PRIME)
 _CLASS, _ID, _ITEMPROP, _ROLE, _STYLE, _HIDDEN, _ARIA_HIDDEN = (
-    np.uint64(v.name_hash(name)) for name in ("class", "id", "itemprop", "role", "style", "hidden", "aria-hidden")
+    np.uint64(v.name_key(name)) for name in ("class", "id", "itemprop", "role", "style", "hidden", "aria-hidden")
 )
-_NAME, _PROPERTY, _HTTP_EQUIV = (np.uint64(v.name_hash(name)) for name in ("name", "property", "http-equiv"))
+_NAME, _PROPERTY, _HTTP_EQUIV = (np.uint64(v.name_key(name)) for name in ("name", "property", "http-equiv"))
+_SPREAD, _LOWER, _HALF, _TOP_9 = uint64(v.SPREAD), uint64(v.LOWER), uint64(32), uint64(64 - 9)
+_BLANKS = uint64(0x2020_2020_2020_2020)
+NUM_SEEN = 1 << 9
+"""Slots for values whose hints are remembered."""
 _HIDDEN_BIT = 1 << v.HINT_BITS["hidden"]
 _LT, _GT, _SLASH, _BANG, _QUESTION, _EQUALS, _DASH = (ord(char) for char in "<>/!?=-")
 _memchr: Any = types.ExternalFunction("memchr", cast(Any, types.uintp)(types.uintp, types.int32, types.uintp))
@@ -87,25 +90,47 @@ def find_end_tag(page: Array, at: int, start: int, stop: int) -> int:
 
 
 @inner
-def read_name(page: Array, at: int) -> tuple[int, Any]:
-    """The end of a name that starts at `at`, and the hash of its lower-case form."""
-    name = _OFFSET
-    while at < page.size:
-        byte = page[at]
+def few_bytes(page: Array, at: int, num: int) -> int:
+    """Fewer than eight bytes as a little-endian uint64."""
+    if at + 8 <= page.size:
+        return eight_bytes(page, at) & ((uint64(1) << uint64(8 * num)) - uint64(1))
+    word = uint64(0)
+    for i in range(num):
+        word |= uint64(page[at + i]) << uint64(8 * i)
+    return word
+
+
+@inner
+def name_key(page: Array, start: int, stop: int) -> int:
+    """What `vocabulary.name_key` gives for a name."""
+    num = stop - start
+    if num >= 8:
+        first, last = eight_bytes(page, start) | _LOWER, eight_bytes(page, stop - 8) | _LOWER
+    else:
+        first = few_bytes(page, start, num) | (_LOWER & ((uint64(1) << uint64(8 * num)) - uint64(1)))
+        last = first
+    return ((first * _SPREAD) ^ last) * _SPREAD + uint64(num)
+
+
+@inner
+def name_end(page: Array, at: int) -> int:
+    """The end of a name that starts at `at`."""
+    place, end = uint64(at), uint64(page.size)
+    while place < end:
+        byte = page[place]
         if byte in (_GT, _SLASH, _EQUALS) or is_space(byte):
             break
-        if 65 <= byte <= 90:
-            byte |= 32
-        name = (name ^ np.uint64(byte)) * _PRIME
-        at += 1
-    return at, name
+        place += uint64(1)
+    return int64(place)
 
 
 @inner
 def skip_space(page: Array, at: int) -> int:
-    """The next place without white space."""
-    while at < page.size and is_space(page[at]):
+    """The next place without white space; of long stretches of blanks, with which pages are indented, eight at a time."""
+    while at < page.size and is_space(page[uint64(at)]):
         at += 1
+        while at + 8 <= page.size and eight_bytes(page, at) == _BLANKS:
+            at += 8
     return at
 
 
@@ -120,28 +145,47 @@ def value_end(page: Array, at: int, quote: int) -> int:
 
 
 @inner
+def value_key(page: Array, start: int, stop: int) -> int:
+    """A number that tells values apart, from eight bytes at a time; two values share it with probability 2^-64 unless made to."""
+    key, at = uint64(stop - start + 1), start
+    while at + 8 <= stop:
+        key = (key ^ eight_bytes(page, at)) * _SPREAD
+        key ^= key >> _HALF
+        at += 8
+    key = (key ^ few_bytes(page, at, stop - at)) * _SPREAD
+    return (key ^ (key >> _HALF)) * _SPREAD
+
+
+@inner
+def known_hints(page: Array, start: int, stop: int, words: Vocabulary, seen: Array) -> int:
+    """Bits of all hints whose words are in a value. The same few values stand in most elements of a page, so they are remembered in
+    `seen`, int64 (slot, 2). The cost: an author who makes two values share a key misleads us about their own page."""
+    key = value_key(page, start, stop)
+    slot = key >> _TOP_9
+    if seen[slot, 0] != int64(key):
+        seen[slot, 0], seen[slot, 1] = int64(key), hints_of(page, start, stop, words.moves, words.hints)
+    return int64(seen[slot, 1])
+
+
+@inner
 def hints_of(page: Array, start: int, stop: int, moves: Array, outputs: Array) -> int:
-    """Bits of all hints whose words are in a value."""
-    found, state = int64(0), moves[0, 0]
+    """The same, read letter by letter."""
+    found, state = int64(0), uint64(moves[0, 0])
     for at in range(start, stop):
-        byte = page[at] | 32
-        state = moves[state, byte - 96 if 97 <= byte <= 122 else 0]
+        letter = uint64(page[uint64(at)] | 32) - uint64(96)
+        state = uint64(moves[state, letter if letter <= uint64(26) else uint64(0)])
         found |= outputs[state]
-    return int64(found | outputs[moves[state, 0]])
+    return int64(found | outputs[uint64(moves[state, uint64(0)])])
 
 
 @inner
 def is_meta_name(page: Array, start: int, stop: int, names: Array) -> bool:
-    """Whether a value, in lower case and without white space around it, is one of the names with these hashes."""
+    """Whether a value, in lower case and without white space around it, is one of the names with these keys."""
     while start < stop and is_space(page[start]):
         start += 1
     while stop > start and is_space(page[stop - 1]):
         stop -= 1
-    value = _OFFSET
-    for at in range(start, stop):
-        byte = page[at]
-        value = (value ^ np.uint64(byte | 32 if 65 <= byte <= 90 else byte)) * _PRIME
-    is_known = False
+    value, is_known = name_key(page, start, stop), False
     for name in names:
         is_known = is_known or name == value
     return is_known
@@ -160,7 +204,7 @@ def is_display_none(page: Array, start: int, stop: int) -> bool:
 
 
 @inner
-def read_attributes(page: Array, at: int, words: Vocabulary) -> tuple[int, int, bool]:
+def read_attributes(page: Array, at: int, words: Vocabulary, seen: Array) -> tuple[int, int, bool]:
     """From behind an element's name to behind its tag: that place, the element's hints, and whether the tag closes itself."""
     found, closes = int64(0), False
     while at < page.size:
@@ -172,7 +216,8 @@ def read_attributes(page: Array, at: int, words: Vocabulary) -> tuple[int, int, 
             at += 1
             continue
         closes = False
-        at, name = read_name(page, at)
+        start, at = at, name_end(page, at)
+        name = name_key(page, start, at)
         at = skip_space(page, at)
         if name == _HIDDEN:
             found |= UNSEEN_BIT
@@ -188,7 +233,7 @@ def read_attributes(page: Array, at: int, words: Vocabulary) -> tuple[int, int, 
         if name in (_NAME, _PROPERTY, _HTTP_EQUIV, _ITEMPROP) and is_meta_name(page, start, stop, words.meta_names):
             found |= NAMED_BIT
         if name in (_CLASS, _ID, _ITEMPROP, _ROLE):
-            found |= hints_of(page, start, stop, words.moves, words.hints)
+            found |= known_hints(page, start, stop, words, seen)
         elif name == _STYLE and is_display_none(page, start, stop):
             found |= UNSEEN_BIT
         elif name == _ARIA_HIDDEN and stop - start == 4 and page[start] == 116:
@@ -198,8 +243,8 @@ def read_attributes(page: Array, at: int, words: Vocabulary) -> tuple[int, int, 
 
 @inner
 def tag_of(name: Any, words: Vocabulary) -> int:
-    """Number of the element with this hash of a name; 0 if it is none of those told apart."""
-    place = np.int64(name & np.uint64(511))
+    """Number of the element whose name has this key; 0 if it is none of those told apart."""
+    place = name >> _TOP_9
     while words.keys[place] != 0 and words.keys[place] != name:
-        place = (place + 1) & 511
+        place = (place + uint64(1)) & uint64(511)
     return int64(words.tags[place]) if words.keys[place] == name else int64(0)

@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 from lm.corpus.extraction import vocabulary as v
 from lm.corpus.extraction.lexing import (
     NAMED_BIT,
+    NUM_SEEN,
     UNSEEN_BIT,
     find_byte,
     find_end_tag,
     is_letter,
-    is_space,
+    name_end,
+    name_key,
     read_attributes,
-    read_name,
     skip_comment,
     skip_past,
+    skip_space,
     tag_of,
 )  # fmt: skip
 from lm.corpus.extraction.vocabulary import TAGS, Vocabulary
-from lm.corpus.signals.hashing import inner, int64, maker
+from lm.corpus.signals.hashing import inner, int64, maker, uint64
 
 Array = NDArray[Any]
 
@@ -43,6 +45,7 @@ _UL, _OL, _DL, _MENU, _A, _HTML, _BODY, _HR = (TAGS[name] for name in ("ul", "ol
 _THEAD, _TBODY, _TFOOT, _TITLE, _META, _TIME = (TAGS[name] for name in ("thead", "tbody", "tfoot", "title", "meta", "time"))
 _P_REACH = 8
 """A paragraph is closed by a block that starts at most so many inline elements inside it."""
+_BLOCK = uint64(128)
 _LT, _GT, _SLASH, _BANG, _QUESTION, _DASH = (ord(char) for char in "<>/!?-")
 
 
@@ -161,8 +164,7 @@ def depth_before(tags: Array, kinds: Array, stack: Array, depth: int, tag: int) 
 @inner
 def text_end(page: Array, at: int) -> tuple[int, bool]:
     """Where the next tag starts, and whether all before it is white space."""
-    while at < page.size and is_space(page[at]):
-        at += 1
+    at = skip_space(page, at)
     first, at = at, find_byte(page, at, _LT)
     while at + 1 < page.size:
         following = page[at + 1]
@@ -181,7 +183,7 @@ def scan(page: Array, words: Vocabulary) -> Markup:
         np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.uint8),
         np.empty((MAX_FACTS, 3), np.int32),
     )  # fmt: skip
-    e, t, f = scan_into(page, words, found, np.zeros(MAX_DEPTH + 1, np.int32))
+    e, t, f = scan_into(page, words, found, np.zeros(MAX_DEPTH + 1, np.int32), np.zeros((NUM_SEEN, 2), np.int64))
     return Markup(
         found.tags[:e], found.parents[:e], found.hints[:e],
         found.starts[:t], found.ends[:t], found.owners[:t], found.breaks[:t], found.facts[:f],
@@ -191,14 +193,21 @@ def scan(page: Array, words: Vocabulary) -> Markup:
 @inner
 def count_byte(page: Array, byte: int) -> int:
     """How often a byte is on the page."""
-    num = int64(0)
-    for at in range(page.size):
-        num += page[at] == byte
+    num, at, wanted = int64(0), uint64(0), np.uint8(byte)
+    while at + _BLOCK <= uint64(page.size):
+        num_here = np.uint8(0)  # a wider counter would be eight bytes for each byte of the page
+        for i in range(_BLOCK):
+            num_here = np.uint8(num_here + np.uint8(page[at + uint64(i)] == wanted))
+        num += int64(num_here)
+        at += _BLOCK
+    while at < uint64(page.size):
+        num += page[at] == wanted
+        at += uint64(1)
     return num
 
 
 @inner
-def scan_into(page: Array, words: Vocabulary, out: Markup, stack: Array) -> tuple[int, int, int]:
+def scan_into(page: Array, words: Vocabulary, out: Markup, stack: Array, seen: Array) -> tuple[int, int, int]:
     """Write elements, stretches of text and facts to where there is room for all; returns how many there are of each."""
     tags, parents, hints, starts, ends, owners, breaks, facts = out
     kinds, tag_hints = words.kinds, words.tag_hints
@@ -222,8 +231,8 @@ def scan_into(page: Array, words: Vocabulary, out: Markup, stack: Array) -> tupl
         if start >= page.size or not is_letter(page[start]):
             at = skip_past(page, at, _GT)
             continue
-        at, name = read_name(page, start)
-        stop, tag = at, tag_of(name, words)
+        at = stop = name_end(page, start)
+        tag = tag_of(name_key(page, start, stop), words)
         kind = int64(kinds[tag])
         if is_end:
             at = skip_past(page, at, _GT)
@@ -231,7 +240,7 @@ def scan_into(page: Array, words: Vocabulary, out: Markup, stack: Array) -> tupl
             depth = depth_after_end(tags, stack, depth, tag)
             left_out = MAX_DEPTH + 1 if depth < left_out else left_out
             continue
-        at, found, closes = read_attributes(page, at, words)
+        at, found, closes = read_attributes(page, at, words, seen)
         if num_facts < MAX_FACTS and (tag in (_HTML, _TITLE, _TIME) or (tag == _META and found & NAMED_BIT)):
             facts[num_facts, 0], facts[num_facts, 1], facts[num_facts, 2] = tag, stop, at
             num_facts += 1

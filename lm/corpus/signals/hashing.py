@@ -120,6 +120,24 @@ def go_on(chars: Array, start: int, stop: int, prefix: Array) -> None:
         prefix[i + 1] = reduce(folded_product(value, _B) + uint64(chars[i]) + _ONE)
 
 
+def _eight_bytes(_context: Any, array: Any, at: Any) -> Any:
+    """One load of the processor, at any place; numba would put eight together."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        ir: Any = vars(cgutils)["ir"]
+        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(start, [arguments[1]]), ir.IntType(64).as_pointer())
+        load = builder.load(place)
+        load.align = 1
+        return load
+
+    return types.uint64(array, at), generate
+
+
+eight_bytes = cast(Callable[[Array, int], int], intrinsic(_eight_bytes))
+"""array[at : at + 8] of bytes in one piece as a little-endian uint64, for kernels. The caller makes sure that all eight are there."""
+
+
 @inner
 def stretch(prefix: Array, powers: Array, start: int, stop: int) -> int:
     """Hash of what lies between two points of a prefix hash; `powers` counts in the same unit."""
