@@ -2,7 +2,8 @@
 
 A rule is a threshold over one of these values, so a new threshold costs a query and not a pass over the text. The order here is the
 order of the columns of the `signals` table. All fractions are of the document itself, lie in [0, 1] unless said otherwise, and are
-0 where the denominator is 0. Stored as DOUBLE because thresholds such as 0.1 have no exact FLOAT.
+0 where the denominator is 0. Lengths are in code points, and a name with num_ is a count. Stored as DOUBLE because thresholds such as 0.1
+have no exact FLOAT. Behind each stands where it comes from; what nobody has published is ours.
 
 Words are tokens as an English tokenizer cuts them (punctuation apart, contractions in two), with every Han and Hiragana character
 a word of its own. "C4 edit" is the text left by C4's line rules; "open C4 edit" is the same without the rule that a line must end
@@ -20,6 +21,7 @@ REFINEDWEB = "arXiv:2306.01116"
 DCLM = "arXiv:2406.11794"
 DOLMA = "arXiv:2402.00159"
 SLIMPAJAMA = "Cerebras SlimPajama-627B"
+OWN = "dataladder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ _WORDS = {
     "mean_word_length": _ratio(f"Mean code points of the non-symbol words ({GOPHER})."),
     "median_word_length": _ratio(f"Median code points of the white-space words ({DOLMA})."),
     "max_word_length": _count(f"Code points of the longest white-space word ({C4})."),
-    "distinct_word_fraction": _ratio("Distinct words over words."),
+    "distinct_word_fraction": _ratio(f"Distinct words over words ({OWN})."),
     "alphabetic_word_fraction": _ratio(f"Words with an alphabetic character over words ({GOPHER})."),
     "num_stop_words": _count(f"Words that are one of the, be, to, of, and, that, have, with; case counts ({GOPHER})."),
     "num_distinct_stop_words": _count(f"Distinct words among those eight ({GOPHER})."),
@@ -56,28 +58,32 @@ _WORDS = {
 
 _CHARACTERS = {
     "normalized_chars": _count(f"Code points after lower-casing, without ASCII punctuation, white space collapsed ({SLIMPAJAMA})."),
-    "white_space_char_fraction": _ratio("White-space code points over code points."),
-    "digit_char_fraction": _ratio("Decimal digits of any script over code points."),
-    "punctuation_char_fraction": _ratio("Punctuation and symbols (Unicode P and S) over code points."),
-    "uppercase_char_fraction": _ratio("Upper-case letters over code points."),
-    "latin_char_fraction": _ratio("Latin letters over code points."),
-    "han_char_fraction": _ratio("Han characters over code points."),
-    "kana_char_fraction": _ratio("Hiragana and Katakana over code points."),
-    "hangul_char_fraction": _ratio("Hangul over code points."),
-    "cyrillic_char_fraction": _ratio("Cyrillic letters over code points."),
-    "arabic_char_fraction": _ratio("Arabic letters over code points."),
-    "other_letter_char_fraction": _ratio("Letters of all other scripts over code points."),
+    "white_space_char_fraction": _ratio(f"White-space code points over code points ({OWN})."),
+    "digit_char_fraction": _ratio(f"Decimal digits of any script over code points ({OWN})."),
+    "punctuation_char_fraction": _ratio(f"Punctuation and symbols (Unicode P and S) over code points ({OWN})."),
+    "uppercase_char_fraction": _ratio(f"Upper-case letters over code points ({OWN})."),
+    "latin_char_fraction": _ratio(f"Latin letters over code points ({OWN})."),
+    "han_char_fraction": _ratio(f"Han characters over code points ({OWN})."),
+    "kana_char_fraction": _ratio(f"Hiragana and Katakana over code points ({OWN})."),
+    "hangul_char_fraction": _ratio(f"Hangul over code points ({OWN})."),
+    "cyrillic_char_fraction": _ratio(f"Cyrillic letters over code points ({OWN})."),
+    "arabic_char_fraction": _ratio(f"Arabic letters over code points ({OWN})."),
+    "other_letter_char_fraction": _ratio(f"Letters of all other scripts over code points ({OWN})."),
 }
 
 _LINES = {
-    "num_lines": _count("Lines, empty ones included, at any Unicode line break."),
-    "num_non_empty_lines": _count("Newline-separated lines that hold more than white space."),
-    "num_paragraphs": _count("Parts between two or more newlines, white space at the ends removed."),
+    "num_lines": _count(f"Lines, empty ones included, at any Unicode line break ({OWN})."),
+    "num_non_empty_lines": _count(f"Newline-separated lines that hold more than white space ({OWN})."),
+    "num_paragraphs": _count(f"Parts between two or more newlines, white space at the ends removed ({OWN})."),
     "bullet_line_fraction": _ratio(f"Lines that start with a bullet or hyphen over lines ({GOPHER})."),
     "star_bullet_line_fraction": _ratio(f"Lines that start with an asterisk or hyphen over lines ({DOLMA})."),
     "ellipsis_line_fraction": _ratio(f"Lines that end in an ellipsis over lines ({GOPHER})."),
-    "uppercase_line_fraction": _ratio("Non-empty lines with more than half of their code points upper case over non-empty lines."),
-    "numeric_line_fraction": _ratio("Non-empty lines that hold digits and else only punctuation or white space, over non-empty lines."),
+    "uppercase_line_fraction": _ratio(
+        f"Non-empty lines with more than half of their code points upper case over non-empty lines ({REFINEDWEB})."
+    ),
+    "numeric_line_fraction": _ratio(
+        f"Non-empty lines that hold digits and else only punctuation or white space, over non-empty lines ({REFINEDWEB})."
+    ),
 }
 
 

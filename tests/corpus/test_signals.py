@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm.corpus import signals, variants
+from lm.corpus import minhash, pii, signals, variants
 from lm.corpus.signals import columns, hashing, kernel, words
 from storage.signals import SIGNALS
 from tests.corpus.signals_reference import cut_words, reference
@@ -157,6 +158,18 @@ def test_other_input_is_refused() -> None:
         signals.compute(pa.array(["a", None]))
     with pytest.raises(ValueError, match="not int64"):
         signals.compute(pa.array([1]))
+
+
+def test_strings_that_are_no_utf8_are_refused_before_a_kernel_reads_them() -> None:
+    offsets, data = pa.py_buffer(np.array([0, 3, 4], np.int32).tobytes()), pa.py_buffer(b"\xf7\xbf\xbfa")
+    texts = pa.StringArray.from_buffers(2, offsets, data)
+    for measured in (signals.compute, pii.find, lambda found: minhash.signatures(found, "fineweb")):
+        with pytest.raises(ValueError, match="must be UTF-8"):
+            measured(texts)
+
+
+def test_every_signal_says_where_it_comes_from() -> None:
+    assert not [name for name, signal in SIGNALS.items() if not signal.doc.endswith(").")]
 
 
 def test_columns_are_the_signals_in_order() -> None:
