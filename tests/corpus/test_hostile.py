@@ -31,7 +31,7 @@ READER_REASONS = {
 }  # fmt: skip
 PAGE_REASONS = {
     "http_status", "too_large", "not_text", "bad_chunking", "bad_content_encoding", "unknown_content_encoding", "undecodable", "binary",
-    "too_deep", "too_many_tags", "too_many_blocks", "unparsable", "no_main_content", "empty_text",
+    "too_deep", "too_many_attributes", "too_many_tags", "too_many_blocks", "unparsable", "no_main_content", "empty_text",
 }  # fmt: skip
 ENGLISH = "Ladders were set against the wall, and everybody climbed; nobody fell. The next morning they were gone."
 CHINESE = "梯子靠在墙上，大家都爬了上去，没有人掉下来。第二天早晨，梯子不见了。"

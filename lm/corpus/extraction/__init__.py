@@ -18,7 +18,7 @@ from lm.corpus.entities import to_nfc
 from lm.corpus.extraction.engines import ENGINES, Engine, PageLimitError, blocks_text, engine_named
 from lm.corpus.extraction.kernels import read
 from lm.corpus.extraction.metadata import Metadata, read_metadata
-from lm.corpus.nesting import is_too_deep
+from lm.corpus.extraction.nesting import excess
 from lm.corpus.records import ExtractionOptions
 from lm.corpus.utf8 import look
 
@@ -78,7 +78,7 @@ def is_text(content_type: str | None, payload: bytes) -> bool:
 
 def extract(payload: bytes, content_type: str | None, options: ExtractionOptions) -> Extracted | NoText:
     """Main text of a page, or why there is none: too_large, not_text, undecodable, binary, too_many_tags, too_many_blocks, too_deep,
-    unparsable, no_main_content (there is text, but the engine takes all of it for menus and the like), empty_text.
+    too_many_attributes, unparsable, no_main_content (there is text, but the engine takes all of it for menus and the like), empty_text.
 
     Raises: ValueError if options.extractor is not one of ENGINES; ImportError if it is not installed.
     """
@@ -107,9 +107,9 @@ def _extract_markup(page: bytes, engine: Engine, options: ExtractionOptions) -> 
     """The engine's answer, within its limits."""
     if len(page) > engine.max_tags and page.count(b"<") > engine.max_tags:
         return NoText("too_many_tags")
+    if not engine.is_ours and (reason := excess(page)):
+        return NoText(reason)
     markup = "" if engine.is_ours else _CONTROL.sub("", page.decode())
-    if markup and is_too_deep(markup):
-        return NoText("too_deep")
     reading = read(np.frombuffer(page, np.uint8))
     try:
         text = blocks_text(reading) if engine.is_ours else engine.run(markup)
