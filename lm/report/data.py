@@ -33,6 +33,8 @@ class ReportData:
     rejects: pa.Table
     duplicates: pa.Table
     near_histogram: pa.Table
+    losses: pa.Table
+    contamination: pa.Table
     languages: pa.Table
     hosts: pa.Table
     rungs: pa.Table

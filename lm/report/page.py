@@ -132,6 +132,8 @@ class _Page:
                 self._funnel(),
                 self._rules(),
                 self._duplicates(),
+                self._plain("losses"),
+                self._plain("contamination"),
                 '<div class="pair">' + self._plain("languages", "") + self._plain("hosts", "") + "</div>",
                 self._plain("rungs"),
                 self._plain("runs"),

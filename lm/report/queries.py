@@ -81,6 +81,33 @@ FROM near_duplicates GROUP BY method, bin ORDER BY method, bin
     ("method", "bin", "num_pairs"),
 )
 
+LOSSES = Query(
+    """
+SELECT recipe, kind, source, num_documents, num_removed, alarm FROM source_losses WHERE num_removed > 0
+ORDER BY alarm DESC, num_removed / num_documents DESC, num_removed DESC, recipe, kind, source
+""",
+    ("recipe", "kind", "source", "num_documents", "num_removed", "alarm"),
+)
+
+CONTAMINATION = Query(
+    """
+WITH items AS (SELECT evaluation_set, count(*) AS num_items FROM evaluation_items GROUP BY ALL),
+known AS (
+    SELECT evaluation_set, count(*) AS num_touched, count(*) FILTER (contaminated) AS num_contaminated
+    FROM contaminated_items GROUP BY ALL),
+texts AS (SELECT evaluation_set, count(DISTINCT id) AS num_documents FROM contamination WHERE contaminated GROUP BY ALL),
+planted AS (
+    SELECT evaluation_set, sum(num_planted) FILTER (is_contaminated)::BIGINT AS num_copies,
+        sum(num_found) FILTER (is_contaminated)::BIGINT AS num_right, sum(num_found)::BIGINT AS num_found
+    FROM contamination_checks GROUP BY ALL)
+SELECT evaluation_set, num_items, coalesce(num_touched, 0) AS num_touched, coalesce(num_contaminated, 0) AS num_contaminated,
+    coalesce(num_documents, 0) AS num_documents, num_copies, num_right, num_found
+FROM items LEFT JOIN known USING (evaluation_set) LEFT JOIN texts USING (evaluation_set) LEFT JOIN planted USING (evaluation_set)
+ORDER BY num_contaminated DESC, evaluation_set
+""",
+    ("evaluation_set", "num_items", "num_touched", "num_contaminated", "num_documents", "num_copies", "num_right", "num_found"),
+)
+
 LANGUAGES = Query(
     """
 SELECT language, count(*) AS num_documents, sum(num_bytes)::BIGINT AS num_bytes
@@ -211,6 +238,8 @@ QUERIES: Mapping[str, Query] = {
     "rejects": REJECTS,
     "duplicates": DUPLICATES,
     "near_histogram": NEAR_HISTOGRAM,
+    "losses": LOSSES,
+    "contamination": CONTAMINATION,
     "languages": LANGUAGES,
     "hosts": HOSTS,
     "rungs": RUNGS,

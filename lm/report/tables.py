@@ -173,6 +173,39 @@ def rejects(data: ReportData, texts: Texts) -> Table:
     return _heads(texts, "stage", "reason", "#rejects", "example"), cells
 
 
+def losses(data: ReportData, texts: Texts) -> Table:
+    """What the policies for duplicates take from each crawl and host, alarms first."""
+    cells = [
+        [
+            Cell(str(row["recipe"]), "code"),
+            Cell(f"{texts.maybe('source', row['kind'])} {row['source']}"),
+            _number(numbers.count(row["num_documents"])),
+            _number(numbers.count(row["num_removed"]), _ratio(row["num_removed"], row["num_documents"])),
+            _number(numbers.share(row["num_removed"], row["num_documents"])),
+            Cell(texts("alarm_source") if row["alarm"] else "", "flag" if row["alarm"] else "text"),
+        ]
+        for row in data.rows("losses")
+    ]
+    return _heads(texts, "recipe", "source", "#documents", "#lost", "#share", "alarm"), cells
+
+
+def contamination(data: ReportData, texts: Texts) -> Table:
+    """What the documents hold of each evaluation set, and how well planted copies were found."""
+    cells = [
+        [
+            Cell(str(row["evaluation_set"]), "code"),
+            _number(numbers.count(row["num_items"])),
+            _number(numbers.count(row["num_touched"])),
+            _number(numbers.count(row["num_contaminated"]), _ratio(row["num_contaminated"], row["num_items"])),
+            _number(numbers.count(row["num_documents"])),
+            _number(numbers.share(row["num_right"], row["num_found"])),
+            _number(numbers.share(row["num_right"], row["num_copies"])),
+        ]
+        for row in data.rows("contamination")
+    ]
+    return _heads(texts, "evaluation_set", "#scored", "#touched", "#known", "#documents", "#precision", "#recall"), cells
+
+
 def languages(data: ReportData, texts: Texts) -> Table:
     """Documents per language."""
     return _places(data, texts, "languages", "language")
@@ -302,6 +335,8 @@ BY_NAME: Mapping[str, Callable[[ReportData, Texts], Table]] = {
     "funnel": funnel,
     "languages": languages,
     "hosts": hosts,
+    "losses": losses,
+    "contamination": contamination,
     "domains": domains,
     "tasks": tasks,
     "runs": runs,

@@ -96,6 +96,22 @@ def add_corpus(lake: SampleLake) -> None:
             row = {"recipe": recipe, "rule": rule, "num_failing": failing, "num_removed": removed, "num_removed_bytes": removed * 1300}
             lake.add("recipe_counts", {**row, "alarm": alarm})
 
+    add_policies(lake)
+
+
+def add_policies(lake: SampleLake) -> None:
+    """A source that loses too much, and an evaluation set of which two items of forty are known."""
+    losses = [("crawl", "mirror", 100, 80, True), ("host", HOSTILE, 60, 3, False), ("host", "numpy.docs.local", 90, 0, False)]
+    for kind, source, num, removed, alarm in losses:
+        row = {"recipe": "gopher", "kind": kind, "source": source, "num_documents": num, "num_removed": removed, "share": removed / num}
+        lake.add("source_losses", {**row, "alarm": alarm})
+    lake.add("evaluation_items", *({"evaluation_set": "quiz", "item": f"i{i}"} for i in range(40)))
+    lake.add("contaminated_items", *({"evaluation_set": "quiz", "item": f"i{i}", "contaminated": i < 2} for i in range(5)))
+    lake.add("contamination", *({"evaluation_set": "quiz", "item": "i0", "id": f"t{i}", "contaminated": True} for i in range(3)))
+    for dress, found in (("verbatim", 11), ("shuffled", 1)):
+        planted = {"evaluation_set": "quiz", "kind": dress, "is_contaminated": dress == "verbatim", "num_planted": 12, "num_found": found}
+        lake.add("contamination_checks", planted)
+
 
 def _rejects() -> list[dict[str, Any]]:
     return [
@@ -132,8 +148,8 @@ def add_ladder(
                     domain = {**row, "domain": host, "name": "bits_per_byte", "value": loss / 2.9 + 0.1 * i, "num_items": 30 - i}
                     lake.add("metrics", domain)
                 lake.add("metrics", {**row, "domain": "source:crawl", "name": "bits_per_byte", "value": loss, "num_items": 60})
-                for domain, value in (("piqa", 0.61), ("piqa~clean", 0.6), ("piqa~known", 0.9), ("blimp/island", 0.7)):
-                    scored = {**row, "split": "task", "domain": domain, "name": "accuracy", "value": value, "num_items": 50}
+                for task, value in (("piqa", 0.61), ("piqa~clean", 0.6), ("piqa~known", 0.9), ("blimp/island", 0.7)):
+                    scored = {**row, "split": "task", "domain": task, "name": "accuracy", "value": value, "num_items": 50}
                     lake.add("metrics", scored)
 
 

@@ -57,6 +57,17 @@ def test_funnel_counts_what_is_there(sample: ReportData) -> None:
     assert (last["num_documents"], last["num_tokens"]) == (top["num_documents"], top["num_tokens"])
 
 
+def test_sources_that_lose_too_much_and_known_items_are_told(sample: ReportData) -> None:
+    tables = markdown_tables(sample)
+    first, second = tables["losses"].splitlines()[2:]
+    assert [cell.strip() for cell in first.strip("|").split("|")[-4:]] == ["100", "80", "80.0%", "loses too much"]
+    assert "<script>" not in second
+    assert "loses too much" not in second
+    (row,) = tables["contamination"].splitlines()[2:]
+    assert [cell.strip() for cell in row.strip("|").split("|")[1:]] == ["40", "5", "2", "3", "91.7%", "91.7%"]
+    assert "失去过多" in markdown_tables(sample, language="zh")["losses"]
+
+
 def test_page_asks_nothing_from_a_network(page: str) -> None:
     tags = Tags(page).seen
     linked = {name for name, _ in tags} & {"link", "iframe", "object", "embed", "base", "img", "audio", "video", "form"}
