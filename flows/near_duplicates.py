@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -92,31 +92,34 @@ def _compare(lake: Lake, work: Work, asked: Comparison) -> tuple[Output, int]:
     """The output, and the number of buckets that were too large."""
     started = time.monotonic()
     with output_dir(lake, work) as out, tempfile.TemporaryDirectory(prefix="ladder-") as folder:
-        num = int(lake.value(NUM_BANDS, [asked.preset]))
-        new, old = (_bands(lake, asked, is_new) for is_new in (True, False))
+        listed = _files(lake, "signatures")
+        num = int(lake.value(NUM_BANDS, [asked.preset])) if listed is None else sum(stored.num_rows for stored in listed)
+        new, old = (_bands(lake, asked, listed, is_new) for is_new in (True, False))
         proposal = proposing.propose(new, old, num, Path(folder))
         pairs = verifying.verify(proposal, lambda ids: _texts(lake, ids), asked.preset, Path(folder), min_jaccard=asked.min_jaccard)
         paths = list(_write(out, work, pairs))
     return Output(work=work, files={"near_duplicates": paths}, seconds=time.monotonic() - started), proposal.num_buckets
 
 
-def _bands(lake: Lake, asked: Comparison, is_new: bool) -> Iterator[pa.RecordBatch]:
+def _bands(lake: Lake, asked: Comparison, listed: Sequence[DataFile] | None, is_new: bool) -> Iterator[pa.RecordBatch]:
     """Ids and band keys of the preset, of texts that are new or of all others."""
-    listed = _files(lake, "signatures")
     if listed is None:
         yield from _stream(lake, BANDS.format(which="" if is_new else "NOT"), [asked.preset, list(asked.fresh)])
         return
-    for batch in _rows(
-        lake, [file for file in listed if (file.key in asked.fresh) == is_new], ["id", "method", "bands"], reading.BAND_ROWS
-    ):
-        yield batch.filter(pc.equal(batch["method"], pa.scalar(asked.preset)))
+    for stored in listed:
+        if (stored.key in asked.fresh) == is_new:
+            with _open(lake, stored) as file:
+                yield from reading.band_keys([file], asked.preset)
 
 
 def _texts(lake: Lake, ids: pa.Table) -> Iterator[pa.RecordBatch]:
-    """Ids and texts of these documents and of any others."""
+    """Ids and texts of these documents, and of others where that costs less."""
     listed = _files(lake, "documents")
     if listed is not None:
-        yield from _rows(lake, listed, ["id", "text"], reading.TEXT_ROWS)
+        wanted = reading.Wanted(ids["id"])
+        for stored in listed:
+            with _open(lake, stored) as file:
+                yield from reading.texts([file], wanted)
         return
     with lake.connection() as connection:
         connection.register("wanted", ids)
@@ -132,10 +135,8 @@ def _files(lake: Lake, table: str) -> list[DataFile] | None:
         return None
 
 
-def _rows(lake: Lake, listed: Sequence[DataFile], columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
-    for stored in listed:
-        with files.open_read(stored.path, lake.settings.s3fs_options() if is_remote(stored.path) else None) as file:
-            yield from reading.batches([file], columns, batch_rows)
+def _open(lake: Lake, stored: DataFile) -> Any:
+    return files.open_read(stored.path, lake.settings.s3fs_options() if is_remote(stored.path) else None)
 
 
 def _stream(lake: Lake, sql: str, parameters: list[object]) -> Iterator[pa.RecordBatch]:

@@ -10,7 +10,7 @@ import io
 import os
 import posixpath
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -97,23 +97,36 @@ def create_exclusive(path: str, data: bytes, options: Options | None = None) -> 
     return True
 
 
-def write_parquet(path: str, table: pa.Table, produced_by: str, *, schema: Table | None = None, options: Options | None = None) -> None:
+def write_parquet(
+    path: str,
+    table: pa.Table,
+    produced_by: str,
+    *,
+    schema: Table | None = None,
+    options: Options | None = None,
+    plain: Collection[str] = (),
+    row_group_rows: int = ROW_GROUP_ROWS,
+) -> None:
     """Write rows of one stage output as a Parquet file that the lake can register as it is.
 
     The key goes in front as the column produced_by. With `schema` the columns are brought to the order and types of that lake table.
+    `plain` names columns without repeats, in which a dictionary would be built for nothing.
     Raises: StorageFull if there is no room; ValueError if columns do not fit the schema.
     """
     rows = with_produced_by(fit(table, schema) if schema else table, produced_by)
     if is_remote(path):
         buffer = io.BytesIO()
-        _write_rows(rows, buffer)
+        _write_rows(rows, buffer, plain, row_group_rows)
         write_bytes(path, buffer.getvalue(), options)
     else:
-        _write_beside(path, lambda file: _write_rows(rows, file))
+        _write_beside(path, lambda file: _write_rows(rows, file, plain, row_group_rows))
 
 
-def _write_rows(rows: pa.Table, file: Any) -> None:
-    pq.write_table(rows, file, compression="zstd", compression_level=3, row_group_size=ROW_GROUP_ROWS, version="2.6")
+def _write_rows(rows: pa.Table, file: Any, plain: Collection[str], row_group_rows: int) -> None:
+    encoded: Any = [name for name in rows.schema.names if name not in plain] if plain else True
+    pq.write_table(
+        rows, file, compression="zstd", compression_level=3, row_group_size=row_group_rows, version="2.6", use_dictionary=encoded
+    )
 
 
 def _write_beside(path: str, write: Any) -> None:

@@ -23,6 +23,12 @@ CAPTURES_FILE = "captures.parquet"
 DOCUMENTS_FILE = "documents.parquet"
 _GROUP_ROWS = 4096
 _GROUP_BYTES = 4 << 20
+_PAGE_BYTES = 128 << 10
+"""Before compression. Pages of 1 MB, the usual size, take 6% less of a disk and let nobody read one text of a hundred."""
+_PAGE_ROWS = 8
+"""After so many rows the size of a page is looked at."""
+_PLAIN = ("id", "capture_id", "text")
+"""Columns without repeats, in which a dictionary would be built for nothing."""
 _TYPES: Mapping[str, pa.DataType] = {
     "VARCHAR": pa.string(),
     "SMALLINT": pa.int16(),
@@ -39,13 +45,27 @@ def arrow_schema(table: Table) -> pa.Schema:
     return pa.schema([(name, constant if name == "produced_by" else _TYPES[column.type]) for name, column in table.columns.items()])
 
 
+def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A Parquet file in small pages of plain texts, so that one document can be read without unpacking a megabyte of others."""
+    encoded: Any = [name for name in schema.names if name not in _PLAIN]
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=encoded,
+        data_page_size=_PAGE_BYTES,
+        write_batch_size=_PAGE_ROWS,
+    )
+
+
 class _Rows:
     """One growing Parquet file."""
 
     def __init__(self, path: Path, table: Table, produced_by: str) -> None:
         self.path, self.part = path, path.with_name(f".{path.name}.part")
         self._schema, self._produced_by = arrow_schema(table), produced_by
-        self._writer = pq.ParquetWriter(self.part, self._schema, compression="zstd", compression_level=3)
+        self._writer = parquet_writer(self.part, self._schema)
         self._rows: list[Row] = []
         self._num_bytes = 0
 

@@ -11,9 +11,8 @@ looks at first. How many buckets were so large is returned: where there are any,
 once, and the caller must compare everything again to have the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lm.corpus.near_duplicates.marks import Marks
 from lm.corpus.near_duplicates.spill import ID, Partitions, encode_ids, mixed, num_partitions, partition_of
-from lm.corpus.signals import kernel
 
 Array = NDArray[Any]
 Rows = Iterable[pa.RecordBatch]
@@ -31,10 +30,6 @@ Rows = Iterable[pa.RecordBatch]
 MAX_BUCKET = 1000
 _KEY = np.dtype([("key", "<u8"), ("high", "<u8"), ("low", "<u8"), ("new", "?")])
 PAIR = np.dtype([("a", ID), ("b", ID)])
-_BITMAP_BITS = (16, 27)
-_BITS_PER_KEY = 256
-"""One earlier key in so many passes by chance, unless new keys are so many that the bitmap has its largest size."""
-_SPREAD = 0x9E3779B97F4A7C15
 _PAIRS_AT_ONCE = 1 << 19
 
 
@@ -71,12 +66,12 @@ def propose(new: Rows, old: Rows, num_documents: int, folder: Path, max_bucket: 
         keys.append(records, partition_of(mixed(records["key"]), keys.num))
     if keys is None:
         return Proposal(Partitions(folder, "pairs", 1, PAIR), 0, 0)
-    bitmap: Array | None = None
+    marks: Marks | None = None
     for batch in old:
-        bitmap = _bitmap(keys) if bitmap is None else bitmap
-        records = _records(batch, bitmap)
+        marks = _marks(keys) if marks is None else marks
+        records = _records(batch, marks)
         keys.append(records, partition_of(mixed(records["key"]), keys.num))
-    del bitmap
+    del marks
     return _pair_up(keys, Partitions(folder, "pairs", 2 * keys.num, PAIR), max_bucket)
 
 
@@ -93,73 +88,28 @@ def _num_bands(batch: pa.RecordBatch) -> int:
     return max(1, len(pc.list_flatten(batch["bands"])) // max(1, len(batch["id"])))
 
 
-def _records(batch: pa.RecordBatch, bitmap: Array | None) -> Array:
-    """One record per new document and band; of earlier documents only those whose key the bitmap of the new ones lets pass."""
+def _records(batch: pa.RecordBatch, marks: Marks | None) -> Array:
+    """One record per new document and band; of earlier documents only those whose key the marks of the new ones let pass."""
     keys = np.asarray(pc.list_flatten(batch["bands"])).astype(np.uint64, copy=False)
     num_bands = len(keys) // max(1, len(batch["id"]))
-    if bitmap is None:
+    if marks is None:
         ids = np.repeat(encode_ids(batch["id"]), num_bands)
     else:
-        passed = _passed(bitmap, _read_only(keys))
+        passed = marks.passed(keys)
         rows, which = np.unique(passed // max(1, num_bands), return_inverse=True)
         ids, keys = encode_ids(batch["id"].take(pa.array(rows, pa.int64())))[which], keys[passed]
     records = np.zeros(len(keys), _KEY)
-    records["key"], records["new"] = keys, bitmap is None
+    records["key"], records["new"] = keys, marks is None
     records["high"], records["low"] = ids["high"], ids["low"]
     return records
 
 
-def _bitmap(new: Partitions) -> Array:
-    """Marks of the new keys, as large as they need: a small one stays in the processor's cache while millions of keys are looked up."""
-    low, high = _BITMAP_BITS
-    bits = min(high, max(low, (new.num_records * _BITS_PER_KEY).bit_length()))
-    bitmap = np.zeros(1 << (bits - 6), np.uint64)
+def _marks(new: Partitions) -> Marks:
+    """Marks of the new keys."""
+    marks = Marks(new.num_records)
     for number in range(new.num):
-        _bitmap_kernels()[0](bitmap, _read_only(new.read(number)["key"]), _shift(bitmap))
-    return bitmap
-
-
-def _shift(bitmap: Array) -> Any:
-    """By how much a hash is shifted to give a place in the bitmap."""
-    return np.uint64(64 - 6 - (len(bitmap).bit_length() - 1))
-
-
-@cache
-def _bitmap_kernels() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """mark(bitmap, keys, shift); marked(bitmap, keys, shift, out): positions of the keys that may have been marked, and how many."""
-    step, six, rest, one = (np.uint64(n) for n in (_SPREAD, 6, 63, 1))
-
-    def mark(bitmap: Array, keys: Array, shift: int) -> None:
-        for i in range(len(keys)):
-            place = ((keys[i] ^ (keys[i] >> six)) * step) >> shift
-            bitmap[place >> six] |= one << (place & rest)
-
-    def marked(bitmap: Array, keys: Array, shift: int, out: Array) -> int:
-        num = 0
-        for i in range(len(keys)):
-            place = ((keys[i] ^ (keys[i] >> six)) * step) >> shift
-            if (bitmap[place >> six] >> (place & rest)) & one:
-                out[num] = i
-                num += 1
-        return num
-
-    bits, keys = np.zeros(1 << (_BITMAP_BITS[0] - 6), np.uint64), np.zeros(1, np.uint64)
-    keys.setflags(write=False)  # as Arrow's memory is: whether it may be written to must not decide which kernel is compiled
-    return (
-        kernel.compiled(mark, lambda run: run(bits, keys, _shift(bits))),
-        kernel.compiled(marked, lambda run: run(bits, keys, _shift(bits), np.zeros(1, np.int64))),
-    )
-
-
-def _read_only(keys: Array) -> Array:
-    keys = np.ascontiguousarray(keys).view()
-    keys.setflags(write=False)
-    return keys
-
-
-def _passed(bitmap: Array, keys: Array) -> Array:
-    out = np.empty(len(keys), np.int64)
-    return out[: _bitmap_kernels()[1](bitmap, keys, _shift(bitmap), out)]
+        marks.add(new.read(number)["key"])
+    return marks
 
 
 def _pair_up(keys: Partitions, pairs: Partitions, max_bucket: int) -> Proposal:

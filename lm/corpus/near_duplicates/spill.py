@@ -24,6 +24,8 @@ _WRITE_BYTES = 8 << 10
 """Least bytes worth a write: with thousands of partitions the buffer grows to hold as much for each."""
 _NIBBLE = np.full(256, 255, dtype=np.uint8)
 _NIBBLE[[ord(c) for c in "0123456789abcdef"]] = np.arange(16, dtype=np.uint8)
+_ID_LETTERS = 32
+_NO_ID = "document ids must be 32 hexadecimal digits in lower case, as storage.digest makes them"
 ID = np.dtype([("high", "<u8"), ("low", "<u8")])
 """A document id as numbers: both halves of its 128 bits, in the order of the text."""
 
@@ -91,18 +93,37 @@ class Partitions:
 
 def encode_ids(ids: Any) -> Array:
     """Ids as `ID` records, which compare as the texts do. Raises: ValueError if an id is not 32 hexadecimal digits."""
+    letters, starts = _letters(ids)
+    out = np.zeros(len(starts) - 1, ID)
+    if not _id_kernel()(letters, starts, _NIBBLE, out["high"], out["low"]):
+        raise ValueError(_NO_ID)
+    return out
+
+
+def id_heads(ids: Any) -> Array:
+    """The first eight letters of each id as a uint64: equal for equal ids, and a quarter of the work of `encode_ids`.
+
+    Raises: ValueError if an id has not 32 bytes.
+    """
+    letters, starts = _letters(ids)
+    whole = letters[starts[0] : starts[-1]].reshape(-1, _ID_LETTERS)
+    return np.ascontiguousarray(whole[:, :8]).view(np.uint64).reshape(-1)
+
+
+def _letters(ids: Any) -> tuple[Array, Array]:
+    """Bytes of a column of ids, and where each id starts and the last one ends."""
     column = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    if not len(column):
+        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
     text = column.cast(pa.large_string())
     _, offsets, data = text.buffers()
-    if not len(text) or offsets is None or data is None:
-        return np.zeros(0, ID)
+    if offsets is None or data is None or text.null_count:
+        raise ValueError(_NO_ID)
     starts = np.frombuffer(memoryview(offsets), dtype=np.int64)[text.offset : text.offset + len(text) + 1]
-    out = np.zeros(len(text), ID)
-    letters = np.frombuffer(memoryview(data), dtype=np.uint8)
-    if text.null_count or (np.diff(starts) != 32).any() or not _id_kernel()(letters, starts, _NIBBLE, out["high"], out["low"]):
-        raise ValueError("document ids must be 32 hexadecimal digits in lower case, as storage.digest makes them")
-    return out
+    if (np.diff(starts) != _ID_LETTERS).any():
+        raise ValueError(_NO_ID)
+    return np.frombuffer(memoryview(data), dtype=np.uint8), starts
 
 
 @cache
