@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.common import (
     LOG,
+    MissingInputError,
     Plan,
     Planned,
     StageResult,
@@ -96,7 +97,13 @@ def add_set(
 
 
 def remove_set(lake: Lake, name: str) -> None:
-    """Take an evaluation set out of the lake; what was found of it goes with the next `ladder contamination`."""
+    """Take an evaluation set out of the lake; what was found of it goes with the next `ladder contamination`.
+
+    Raises: MissingInputError if there is none of that name.
+    """
+    known = sorted(slot.partition("/")[2] for slot in stage_keys(lake, "evaluation_sets"))
+    if name not in known:
+        raise MissingInputError(f"The lake has no evaluation set {name!r}; it has {', '.join(known) or 'none'}.")
     ledger.commit(lake, [], also_remove=[("evaluation_sets", name)])
 
 

@@ -23,7 +23,12 @@ COUNTS = """
     SELECT recipe, rule, num_failing, num_removed, num_removed_bytes, alarm FROM recipe_counts WHERE list_contains(?, recipe)
     ORDER BY recipe, num_removed DESC, rule
 """
-LOSSES = "SELECT recipe, kind, source, share FROM source_losses WHERE alarm AND list_contains(?, recipe) ORDER BY ALL LIMIT 20"
+LOSSES = """
+    SELECT recipe, kind, source, share FROM source_losses WHERE alarm AND list_contains(?, recipe)
+    ORDER BY share DESC, recipe, kind, source
+"""
+MAX_ALARMS = 20
+"""Sources named in the log."""
 ALARMS = "SELECT recipe, rule, alarm FROM recipe_counts WHERE alarm IS NOT NULL AND list_contains(?, recipe) ORDER BY ALL"
 
 
@@ -89,8 +94,11 @@ def _warn(lake: Lake, result: StageResult, names: list[str]) -> None:
                 LOG.warning("  ALARM: rule %s of recipe %s removes everything", rule, recipe)
             if alarm == "not_measured":
                 LOG.warning("  rule %s of recipe %s says nothing: no text has its value", rule, recipe)
-        for recipe, kind, source, share in lake.rows(LOSSES, [names]):
+        losses = lake.rows(LOSSES, [names])
+        for recipe, kind, source, share in losses[:MAX_ALARMS]:
             LOG.warning("  ALARM: recipe %s takes %.0f%% of %s %s as duplicates", recipe, 100 * share, kind, source)
+        if len(losses) > MAX_ALARMS:
+            LOG.warning("  ALARM: %d more sources lose too much as duplicates; source_losses names them", len(losses) - MAX_ALARMS)
         if silent:
             LOG.info("  %d rules removed nothing; recipe_counts names them", len(silent))
     publish_markdown("recipe", markdown_table(lake.query(COUNTS, [names])), "What each rule removes")

@@ -80,3 +80,4 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the evaluation set.
 
     with open_lake() as lake:
         remove_set(lake, name)
+    print(f"{name} is removed; `ladder contamination` brings what was found up to date")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from flows import contamination
-from flows.common import Planned, open_lake, settle
+from flows.common import MissingInputError, Planned, open_lake, settle
 from flows.settings import ContaminationSettings
 from lm.corpus.contamination.items import Fields
 from storage import ledger
@@ -121,6 +121,8 @@ def test_a_set_that_goes_takes_its_findings_along(lake: Lake, tmp_path: Path) ->
     add_set(lake, tmp_path, "set", sentence("leaked", 30))
     run(lake)
     assert known(lake)
+    with pytest.raises(MissingInputError, match="no evaluation set 'sett'; it has set"):
+        contamination.remove_set(lake, "sett")
     contamination.remove_set(lake, "set")
     run(lake)
     assert [lake.value(f"SELECT count(*) FROM {name}") for name in ("contamination", "contamination_matches", "contaminated_items")] == [
