@@ -1,7 +1,8 @@
 """datatrove's blocks of FineWeb (examples/fineweb.py), run one after the other in this process.
 
-A document that a filter drops goes no further, as in the published pipeline. The extractor runs without its sandbox, which would hide its
-time in another process; language uses the small form of the model, which needs no download; signatures are computed and not written.
+A document that a filter drops goes no further, as in the published pipeline, and like there every document is written as JSON, the dropped
+ones apart. The extractor runs without its sandbox, which would hide its time in another process; language uses the small form of the
+model, which needs no download; signatures are computed and not written.
 """
 
 import time
@@ -13,6 +14,7 @@ from datatrove.data import Document
 from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
 from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.hashing import HashConfig
 
 from peers.datatrove_rules import language_filter
@@ -45,6 +47,7 @@ class FineWeb:
             "C4": C4QualityFilter(filter_no_terminal_punct=False),
             "FineWeb": FineWebQualityFilter(),
         }
+        self._writers = {kept: JsonlWriter(f"{folder}/{'kept' if kept else 'dropped'}") for kept in (True, False)}
         self.seconds: dict[str, float] = {}
 
     def _timed(self, name: str, call: Callable[[], Any]) -> Any:
@@ -65,13 +68,28 @@ class FineWeb:
 
     def judge(self, text: str, drop: bool = True) -> bool:
         """Filters and, for what they keep, the signature; all of it for every text if `drop` is false."""
-        document, kept = Document(text=text, id=""), True
+        document = Document(text=text, id="")
+        kept = self._filter(document, drop)
+        if kept or not drop:
+            self._timed("MinHash", lambda: self._sign(document.text))
+        return kept
+
+    def write(self, text: str, kept: bool) -> None:
+        """Write a document where its verdict sends it."""
+        self._timed("writing", lambda: self._writers[kept].write(Document(text=text, id="")))
+
+    def close(self) -> None:
+        """Finish the files."""
+        for writer in self._writers.values():
+            self._timed("writing", writer.close)
+
+    def _filter(self, document: Document, drop: bool) -> bool:
+        kept = True
         for name, filter in self._filters.items():
             found = self._timed(name, lambda filter=filter: filter.filter(document))
             kept = kept and (found is True or (isinstance(found, tuple) and bool(found[0])))
             if drop and not kept:
-                return False
-        self._timed("MinHash", lambda: self._sign(document.text))
+                break
         return kept
 
     def _sign(self, text: str) -> None:
