@@ -162,6 +162,9 @@ def test_the_model_belongs_to_the_features(tmp_path: Path) -> None:
     path.write_text(MODEL_FILE.read_text().replace('"words_up1"', '"no_such_feature"'))
     with pytest.raises(ValueError, match="must use features of this code, but has no_such_feature"):
         load_model(path)
+    path.write_text(MODEL_FILE.read_text().replace('"leaves": [', '"leaves": [0.0, ', 1))
+    with pytest.raises(ValueError, match="must have 8 leaves and 7 nodes, but 1 have not"):
+        load_model(path)
     for file in (MODEL_FILE, DENSE_MODEL_FILE):
         assert as_json(load_model(file), json.loads(file.read_text())["notes"]) == file.read_text()
 
@@ -172,7 +175,7 @@ def test_boosting_finds_a_rule_and_the_kernel_scores_as_numpy_does() -> None:
     found = read_page(page)
     x = rng.normal(size=(400, found.features.shape[1])).astype(np.float32)
     target = ((x[:, 3] > 0.5) & (x[:, 7] < 0)).astype(np.float32)
-    how = Boosting(num_trees=30, depth=2, column_share=1.0, min_curvature=0.1)
+    how = Boosting(num_trees=30, column_share=1.0, min_curvature=0.1)
     forest = grow(x, target, np.ones(400, np.float32), np.arange(400) // 10, how)
     assert ((predict(forest, x) > 0) == (target > 0)).mean() > 0.97
     narrow = grow(x[:, :NUM_FEATURES], target, np.ones(400, np.float32), np.arange(400) // 10, how)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lm.corpus.extraction.forest import Forest
+from lm.corpus.extraction.forest import DEPTH, Forest
 
 Array = NDArray[Any]
 _NUM_BINS = 64
@@ -25,7 +25,6 @@ class Boosting:
     """How a forest is grown."""
 
     num_trees: int = 120
-    depth: int = 3
     rate: float = 0.1
     """Share of each tree's correction that is taken."""
     penalty: float = 1.0
@@ -81,7 +80,7 @@ class _Tree:
 
     def __init__(self, bins: Array, edges: list[Array], slopes: Array, curvatures: Array, columns: Array, how: Boosting) -> None:
         self._bins, self._edges, self._slopes, self._curvatures, self._columns, self._how = bins, edges, slopes, curvatures, columns, how
-        num_nodes = (1 << how.depth) - 1
+        num_nodes = (1 << DEPTH) - 1
         self.features, self.thresholds = np.zeros(num_nodes, np.int32), np.full(num_nodes, _NEVER, np.float32)
         self.leaves = np.zeros(num_nodes + 1, np.float32)
 

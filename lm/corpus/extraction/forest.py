@@ -33,6 +33,8 @@ CONTEXT: tuple[str, ...] = (
 )  # fmt: skip
 """Columns of the second forest, behind `FEATURES`."""
 NUM_CONTEXT = len(CONTEXT)
+DEPTH = 3
+"""Comparisons on the way to a leaf, in every tree: `_add_tree` spells them out."""
 SURE, SURE_WORDS = 2.0, 4.0
 """Log odds and words of a block that is main text beyond doubt."""
 AFTER_SURE = 3
