@@ -22,6 +22,7 @@ _OUT_BYTES = 1 << 18
 _SCAN_BYTES = 1 << 20
 _HEAD_BYTES = 512
 _RECORD_START = b"WARC/"
+_LZ4, _ZSTD = b"\x04\x22\x4d\x18", b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,11 @@ class Stream:
     """Reads spans one after the other: `while stream.next_span(): stream.read(...)`."""
 
     def __init__(self, raw: BinaryIO) -> None:
+        self._size = raw.seek(0, 2)
+        raw.seek(0)
         magic = raw.read(4)
         raw.seek(0)
+        self._is_plain = magic[:2] != MEMBER[:2] and magic not in (_LZ4, _ZSTD)
         self._has_members, self._events = _events(raw, magic)
         self._data, self._at = b"", 0
         self._pending: Break | None = Break(0)
@@ -64,6 +68,10 @@ class Stream:
     def damage(self) -> Damage | None:
         """The damage that ends this span, once reading has come to it."""
         return self._pending.damage if self._pending else None
+
+    def may_hold(self, num_bytes: int) -> bool:
+        """Whether so many bytes may follow; told by its size where the file is not compressed, and otherwise not known."""
+        return not self._is_plain or num_bytes <= self._size - self._consumed
 
     @property
     def is_over(self) -> bool:
@@ -83,6 +91,18 @@ class Stream:
             self._fill(num_bytes)
         return self._data[self._at : self._at + num_bytes]
 
+    def behind(self, num_bytes: int, length: int) -> bytes | None:
+        """What follows after so many bytes, up to so many; None if the span ends before."""
+        if len(self._data) - self._at < num_bytes + length:
+            self._fill(num_bytes + length)
+        start = self._at + num_bytes
+        return self._data[start : start + length] if start <= len(self._data) else None
+
+    def find(self, pattern: re.Pattern[bytes], num_bytes: int) -> int | None:
+        """How far away the first match of the pattern's group 1 is, if all of it is among so many bytes at hand. Nothing is copied."""
+        match = pattern.search(self._data, self._at, self._at + num_bytes)
+        return match.start(1) - self._at if match else None
+
     def read(self, num_bytes: int) -> bytes:
         """Up to this many bytes, fewer only at the end of the span."""
         data = self.peek(num_bytes)
@@ -96,11 +116,6 @@ class Stream:
         while left and (data := self.read(min(left, _OUT_BYTES))):
             left -= len(data)
         return num_bytes - left
-
-    def push_back(self, data: bytes) -> None:
-        """Make these bytes, just read, the next ones again."""
-        self._data, self._at = data + self._data[self._at :], 0
-        self._consumed -= len(data)
 
     def skip_newlines(self) -> None:
         """Skip the empty lines between records."""
@@ -127,24 +142,25 @@ class Stream:
 
     def _fill(self, num_bytes: int) -> None:
         """Have so many bytes at hand, or all up to the end of the span; pieces are joined once, so a page of one piece is never copied."""
-        pieces = [self._data[self._at :]] if self._at < len(self._data) else []
-        num_left = num_bytes - (len(self._data) - self._at)
+        pieces, num_left = list[bytes](), num_bytes - (len(self._data) - self._at)
         while num_left > 0 and self._pending is None and (event := next(self._events, None)) is not None:
             if isinstance(event, Break):
                 self._pending = event
             else:
                 pieces.append(event)
                 num_left -= len(event)
-        self._data, self._at = b"".join(pieces), 0
+        if pieces:
+            rest = [self._data[self._at :]] if self._at < len(self._data) else []
+            self._data, self._at = b"".join([*rest, *pieces]), 0
 
 
 def _events(raw: BinaryIO, magic: bytes) -> tuple[bool, Events]:
     """Whether offsets are those of gzip members, and the bytes and breaks of the file."""
     if magic.startswith(MEMBER[:2]):
         return True, _gzip_events(raw)
-    if magic == b"\x04\x22\x4d\x18":
+    if magic == _LZ4:
         return False, _framed_events(Lz4Reader(raw), "corrupt_lz4")
-    if magic == b"\x28\xb5\x2f\xfd":
+    if magic == _ZSTD:
         return False, _framed_events(ZstdReader(raw), "corrupt_zstd")
     return False, _plain_events(raw)
 

@@ -94,17 +94,19 @@ def _warc_record(stream: Stream, offset: int, max_page_bytes: int) -> Found:
     if header is None or length is None:
         stream.skip_to(_WARC_START)
         return Problem("invalid_header" if header is None else "bad_content_length", str(offset))
-    num_bytes = int(length.group(1))
-    block = stream.read(min(num_bytes, max_page_bytes + _SLACK_BYTES))
+    num_bytes, limit = int(length.group(1)), max_page_bytes + _SLACK_BYTES
+    if swallowed := _swallowed(stream, num_bytes, limit):
+        stream.skip(swallowed)
+        return Problem("bad_content_length", str(offset))
+    if not stream.may_hold(num_bytes):
+        is_last = not stream.skip_to(_WARC_START)
+        return Problem("truncated_record" if is_last else "bad_content_length", str(offset))
+    block = stream.read(min(num_bytes, limit))
     num_read = len(block) + stream.skip(num_bytes - len(block))
-    if num_read < num_bytes or not _is_closed(stream):
+    if num_read < num_bytes or not _is_closed(stream.peek(5)):
         reason = _why_unclosed(stream, num_read < num_bytes)
-        swallowed = _WARC_START.search(block) if num_read == len(block) else None
-        if swallowed:
-            stream.push_back(block[swallowed.start(1) :])
-        else:
-            stream.skip_to(_WARC_START)
-        return Problem("bad_content_length" if swallowed else reason, str(offset))
+        stream.skip_to(_WARC_START)
+        return Problem(reason, str(offset))
     if stream.damage and stream.damage.reason == "corrupt_gzip" and stream.damage.offset == offset:
         return None  # its checksum failed; the damage itself is counted at the end of the span
     return _capture_of(header, block, num_bytes, offset, max_page_bytes)
@@ -119,9 +121,22 @@ def _read_header(stream: Stream) -> bytes | None:
     return None
 
 
-def _is_closed(stream: Stream) -> bool:
+def _swallowed(stream: Stream, num_bytes: int, limit: int) -> int | None:
+    """How far the record is that starts inside a block of a wrong length; None if the length is right, or none starts there.
+
+    The block is only looked at: were it read and given back, a file of nothing but such records would be read once for each of them.
+    """
+    ahead = stream.behind(min(num_bytes, limit), 5)
+    if ahead is not None and (ahead if num_bytes > limit else _is_closed(ahead)):
+        return None
+    swallowed = stream.find(_WARC_START, min(num_bytes, limit))
+    if swallowed:
+        _why_unclosed(stream, ahead is None)
+    return swallowed
+
+
+def _is_closed(ahead: bytes) -> bool:
     """A record ends in empty lines, or at least at the start of the next or at the end of the span."""
-    ahead = stream.peek(5)
     return ahead.startswith((b"\r\n\r\n", b"\n\n")) or b"WARC/".startswith(ahead.lstrip(b"\r\n"))
 
 

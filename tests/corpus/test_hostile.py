@@ -80,7 +80,7 @@ def packed(writer_type: Callable[[io.BytesIO], object], data: bytes) -> bytes:
 
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
+    "gzip": lambda data: gzip.compress(data, mtime=0),
     "deflate": zlib.compress,
     "br": lambda data: packed(BrotliWriter, data),
     "zstd": lambda data: packed(ZstdWriter, data),
@@ -137,7 +137,9 @@ def hostile_archive(dice: random.Random) -> bytes:
         block = http(damaged(stored, dice, 2) if dice.random() < 0.3 and stored else stored, f"Content-Encoding: {name}")
         length = dice.choice((None, None, None, 0, len(block) - 3, len(block) + 7, 10**12))
         records.append(record(block, f"http://a.example/{number if dice.random() < 0.8 else 0}", length))
-    joined = gzip.compress(b"".join(records), 1) if dice.random() < 0.3 else b"".join(gzip.compress(one, 1) for one in records)
+    joined = (
+        gzip.compress(b"".join(records), 1, mtime=0) if dice.random() < 0.3 else b"".join(gzip.compress(one, 1, mtime=0) for one in records)
+    )
     data = b"".join(records) if dice.random() < 0.2 else joined
     return damaged(data, dice) if dice.random() < 0.5 else data
 
@@ -302,3 +304,27 @@ def test_a_line_of_a_hundred_megabytes_costs_itself_alone(tmp_path: Path) -> Non
         file.write(json.dumps({"text": ENGLISH}).encode())
     result = shard(tmp_path / "a.jsonl", "jsonl")
     assert (result.num_documents, reasons(result)) == (1, {"too_large": 1})
+
+
+@pytest.mark.parametrize("length", [4_000_000, 10**12])
+def test_records_that_swallow_each_other_are_read_in_linear_time(length: int) -> None:
+    """Twenty thousand records that claim four megabytes each, or more than there is: read anew for each, they would be eighty gigabytes."""
+    claim = b"WARC/1.0\r\nWARC-Type: response\r\nContent-Length: %d\r\n\r\nx\n" % length
+    data = claim * 20_000 + b"y" * 3_000_000 + b"\n" + record(http(page()))
+    found = list(read_captures(io.BytesIO(data), 4 << 20))
+    assert [item.reason for item in found[:-1] if isinstance(item, Problem)] == ["bad_content_length"] * 20_000
+    assert outcome(found[-1]) == ""
+
+
+def test_a_length_beyond_the_file_costs_its_record_alone() -> None:
+    """Seven megabytes of sound records behind it, more than a page may have."""
+    sound = [record(http(page() + b"<!--" + b"x" * 1_000_000 + b"-->"), f"http://a.example/{number}") for number in range(7)]
+    data = record(http(page()), length=10**12) + b"".join(sound)
+    found = list(read_captures(io.BytesIO(data), 4 << 20))
+    assert found[0] == Problem("bad_content_length", "0")
+    assert [item.url for item in found[1:] if isinstance(item, Capture)] == [f"http://a.example/{number}" for number in range(7)]
+
+
+def test_a_case_can_be_repeated_by_its_number() -> None:
+    assert hostile_archive(random.Random("archive 7")) == hostile_archive(random.Random("archive 7"))
+    assert all(pack(b"text") == pack(b"text") and b"\x00\x00\x00\x00" in gzip.compress(b"text", mtime=0)[4:8] for pack in PACKERS.values())
