@@ -36,7 +36,8 @@ COMPARE = """
     WITH a AS ({a}), b AS ({b}), sizes AS ({tokens})
     SELECT coalesce(a.kept, false) AS in_a, coalesce(b.kept, false) AS in_b, count(*) AS documents,
       sum(a.num_bytes)::BIGINT AS bytes_a, sum(b.num_bytes)::BIGINT AS bytes_b,
-      sum(s.num_tokens)::BIGINT AS tokens_a, sum(t.num_tokens)::BIGINT AS tokens_b
+      sum(s.num_tokens)::BIGINT AS tokens_a, sum(t.num_tokens)::BIGINT AS tokens_b,
+      count(s.num_tokens) AS encoded_a, count(t.num_tokens) AS encoded_b
     FROM a JOIN b USING (id) LEFT JOIN sizes s ON s.id = a.text_id LEFT JOIN sizes t ON t.id = b.text_id
     GROUP BY ALL ORDER BY in_a DESC, in_b DESC
 """
@@ -123,7 +124,8 @@ def known(evaluation_set: str, item: str, part: str, overlap: float, text: str) 
 def compare(lake: Lake, a: Recipe, b: Recipe) -> tuple[pa.Table, pa.Table]:
     """Documents, bytes and tokens by who keeps them; and for what only one keeps, why the other does not.
 
-    Bytes and tokens are those of the texts that either recipe trains on. Tokens are NULL where texts are not encoded.
+    Bytes and tokens are those of the texts that either recipe trains on. Tokens are those of the texts that are encoded, whose
+    number is `encoded_a` and `encoded_b`.
     """
     with removals(lake, a, b) as connection:
         asked = {"a": a, "b": b}

@@ -76,6 +76,8 @@ def compare(a: Name, b: Name) -> None:
         _add(table, label, [row for row in rows if all(row[flag] for flag in flags)], sides)
     for label, side, kept in ((f"only {a}", "a", (True, False)), (f"only {b}", "b", (False, True)), ("neither", "a", (False, False))):
         _add(table, label, [row for row in rows if (row["in_a"], row["in_b"]) == kept], [side])
+    if any(row["encoded_a"] + row["encoded_b"] < 2 * row["documents"] for row in rows):
+        table.caption, table.caption_justify = "tokens are of the texts that `ladder tokens` has encoded so far", "left"
     console.print(table)
     table = Table("kept by", "goes elsewhere for", "documents", "bytes", title="Where they differ", title_justify="left")
     for row in reasons.to_pylist():
@@ -86,11 +88,13 @@ def compare(a: Name, b: Name) -> None:
 def _add(table: Table, label: str, rows: list[dict[str, Any]], sides: list[str]) -> None:
     """A row of sums; where two recipes keep the same documents as different texts, both sizes."""
 
-    def sums(name: str) -> str:
-        found = dict.fromkeys(_sum([row[f"{name}_{side}"] for row in rows]) for side in sides)
-        return " / ".join(found)
+    def sums(name: str) -> list[str]:
+        return [_sum([row[f"{name}_{side}"] for row in rows]) for side in sides]
 
-    table.add_row(label, f"{sum(row['documents'] for row in rows):,}", sums("bytes"), sums("tokens"))
+    documents = sum(row["documents"] for row in rows)
+    encoded = [sum(row[f"encoded_{side}"] for row in rows) for side in sides]
+    tokens = [text if num in (0, documents) else f"{text} in {num:,} texts" for text, num in zip(sums("tokens"), encoded, strict=True)]
+    table.add_row(label, f"{documents:,}", *(" / ".join(dict.fromkeys(found)) for found in (sums("bytes"), tokens)))
 
 
 def _sum(values: list[int | None]) -> str:

@@ -137,6 +137,9 @@ def _scores(recipe: Recipe) -> str:
     """Tables of a WITH: documents that pass the rules, and the score that says which one is best."""
     signal = recipe.dedup.signal
     score, join = (f's."{signal}"', " LEFT JOIN signals AS s USING (id)") if signal else ("NULL", "")
+    if name := recipe.dedup.score:
+        own = f"SELECT id, max(value) AS value FROM scores WHERE name = {literal(name)} GROUP BY id"
+        score, join = "s.value", f" LEFT JOIN ({own}) AS s USING (id)"
     return f"""passing AS (SELECT id FROM ({rules_sql(recipe)}) WHERE reason IS NULL),
 scores AS (SELECT id, CAST({score} AS DOUBLE) AS score FROM passing{join})"""
 
@@ -166,9 +169,13 @@ SELECT id, reason IS NULL AS kept, reason, num_bytes, host FROM decided"""
 
 
 def losses_sql(recipe: Recipe, removals: str) -> str:
-    """SELECT of the columns of `source_losses`: what the policy takes from each crawl and host, of what passes the rules."""
+    """SELECT of the columns of `source_losses`: what the policy takes from each crawl and host, of what passes the rules.
+
+    A negative control, which keeps only what has a duplicate, raises no alarm: losing nearly everything is its purpose.
+    """
     if not recipe.dedup.has_pairs:
         return "SELECT NULL AS recipe WHERE false"
+    alarms = "false" if recipe.dedup.keep == "duplicated" else "true"
     return f"""WITH decided AS ({view_sql(recipe, removals)}),
 sources AS (
   SELECT DISTINCT id, 'crawl' AS kind, crawl AS source FROM documents UNION ALL SELECT DISTINCT id, 'host', host FROM documents),
@@ -177,7 +184,7 @@ counted AS (
     count(*) FILTER (reason IN ('near_duplicate', 'not_duplicated')) AS num_removed
   FROM decided JOIN sources USING (id) GROUP BY kind, source)
 SELECT {literal(recipe.name)} AS recipe, kind, source, num_documents, num_removed, CAST(num_removed / num_documents AS FLOAT) AS share,
-  num_documents >= {MIN_SOURCE_DOCUMENTS} AND num_removed > {recipe.dedup.alarm_share!r} * num_documents AS alarm
+  {alarms} AND num_documents >= {MIN_SOURCE_DOCUMENTS} AND num_removed > {recipe.dedup.alarm_share!r} * num_documents AS alarm
 FROM counted WHERE num_documents > 0 ORDER BY kind, source"""
 
 

@@ -107,6 +107,7 @@ class Dedup:
     keep: str = "first"
     """first: the first id of similar ones stays; best: the highest `signal`; duplicated: only what has a duplicate, a negative control."""
     signal: str = ""
+    """A signal, or score.NAME; what has no value comes last."""
     max_kept: int = 1
     """Similar documents that stay."""
     scope: str = "all"
@@ -116,6 +117,11 @@ class Dedup:
     alarm_share: float = 0.5
     """A crawl or host that loses more of its documents than this raises an alarm."""
     source: str = ""
+
+    @property
+    def score(self) -> str:
+        """Name of the score that says which one is best; empty for a signal."""
+        return self.signal.removeprefix(SCORE) if self.signal.startswith(SCORE) else ""
 
     @property
     def has_pairs(self) -> bool:
@@ -278,7 +284,7 @@ def _rule(data: Mapping[str, Any], place: str) -> Rule:
         raise RecipeError(f"recipe {place}: a rule cannot be named {name}; {', '.join(RESERVED)} have a meaning of their own")
     return Rule(
         name,
-        _signal(data.get("signal"), name, place),
+        _signal(data.get("signal"), f"signal of rule {name}", place),
         _one_of(data.get("op"), OPERATORS, f"op of rule {name}", place),
         _number(data.get("threshold"), f"threshold of rule {name}", place),
         str(data.get("source", "")),
@@ -287,11 +293,11 @@ def _rule(data: Mapping[str, Any], place: str) -> Rule:
     )
 
 
-def _signal(value: Any, rule: str, place: str) -> str:
+def _signal(value: Any, what: str, place: str) -> str:
     if isinstance(value, str) and value.startswith(SCORE):
-        return SCORE + _word(value.removeprefix(SCORE), f"score of rule {rule}", place)
+        return SCORE + _word(value.removeprefix(SCORE), what.replace("signal", "score"), place)
     if value not in SIGNALS:
-        raise RecipeError(f"recipe {place}: signal of rule {rule} must be one of {', '.join(SIGNALS)}, or {SCORE}NAME, not {value!r}")
+        raise RecipeError(f"recipe {place}: {what} must be one of {', '.join(SIGNALS)}, or {SCORE}NAME, not {value!r}")
     return str(value)
 
 
@@ -311,7 +317,7 @@ def _dedup(data: Mapping[str, Any], place: str) -> Dedup:
     _only(data, _DEDUP, "dedup", place)
     method = _one_of(data.get("method", "exact"), METHODS, "method of dedup", place)
     keep = _one_of(data.get("keep", "first"), policy.KEEPS, "keep of dedup", place)
-    signal = _one_of(data.get("signal"), tuple(SIGNALS), "signal of dedup", place) if keep == "best" else ""
+    signal = _signal(data.get("signal"), "signal of dedup", place) if keep == "best" else ""
     share = _number(data.get("alarm_share", 0.5), "alarm_share of dedup", place)
     found = Dedup(
         method,

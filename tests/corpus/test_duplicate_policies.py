@@ -15,7 +15,7 @@ from storage.schema import TABLES
 
 USED = (
     *("documents", "signals", "signatures", "near_duplicates", "document_keys", "duplicate_removals"),
-    *("contamination", "text_variants", "recipe_counts", "source_losses"),
+    *("contamination", "text_variants", "recipe_counts", "source_losses", "scores"),
 )
 
 
@@ -85,6 +85,9 @@ def test_best_most_and_duplicated(lake: duckdb.DuckDBPyConnection, tmp_path: Pat
         pair(lake, a, b)
     assert judge(lake, tmp_path, NEAR) == {"a": None, "b": GONE, "c": GONE, "d": None}
     assert judge(lake, tmp_path, NEAR + 'keep = "best"\nsignal = "num_words"') == {"a": GONE, "b": None, "c": GONE, "d": None}
+    for id, value in {"b": 0.1, "c": 0.9}.items():  # a has none, and comes last
+        add(lake, "scores", id=id, name="liked", value=value)
+    assert judge(lake, tmp_path, NEAR + 'keep = "best"\nsignal = "score.liked"') == {"a": GONE, "b": GONE, "c": None, "d": None}
     assert judge(lake, tmp_path, NEAR + "max_kept = 2") == {"a": None, "b": None, "c": GONE, "d": None}
     assert judge(lake, tmp_path, NEAR + 'keep = "duplicated"') == {"a": None, "b": None, "c": None, "d": "not_duplicated"}
 
@@ -134,6 +137,9 @@ def test_a_source_that_loses_too_much_raises_an_alarm(lake: duckdb.DuckDBPyConne
     ]
     judge(lake, tmp_path, NEAR + "alarm_share = 0.99")
     assert not any(row[6] for row in lake.execute(recipes.load(tmp_path / "r.toml").losses_sql()).fetchall())
+    judge(lake, tmp_path, NEAR + 'keep = "duplicated"\nalarm_share = 0.1')  # a negative control loses on purpose
+    losses = lake.execute(recipes.load(tmp_path / "r.toml").losses_sql()).fetchall()
+    assert [(row[2], row[4], row[6]) for row in losses] == [("mirror", 0, False), ("own", 10, False), ("h", 10, False)]
 
 
 def test_contaminated_documents_go_only_where_the_recipe_says_so(lake: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
