@@ -22,6 +22,9 @@ _OUT_BYTES = 1 << 18
 _SCAN_BYTES = 1 << 20
 _HEAD_BYTES = 512
 _RECORD_START = b"WARC/"
+_AGAIN_BYTES, _AGAIN_TIMES = 1 << 26, 4
+"""Bytes read again, after damage, in search of members that a broken one ran over: so many, and so many times what was read. Then the
+search goes on behind the place where decoding failed. A file can be made in which a member seems to start at every fifteenth byte."""
 _LZ4, _ZSTD = b"\x04\x22\x4d\x18", b"\x28\xb5\x2f\xfd"
 
 
@@ -221,7 +224,7 @@ class _Raw:
 
 def _gzip_events(raw: BinaryIO) -> Events:
     """Members of a gzip file. A break comes before each member that starts a record, and after each that is damaged."""
-    source, damage, is_first = _Raw(raw), None, True
+    source, damage, is_first, num_again = _Raw(raw), None, True, 0
     while source.skip_padding():
         start, is_opening, failed = source.offset, True, False
         for piece in _joined(_member(source, start)):
@@ -234,7 +237,10 @@ def _gzip_events(raw: BinaryIO) -> Events:
             is_opening = is_first = False
             yield piece
         if failed:
-            following = _find_member(raw, start + 1)
+            stop = source.offset
+            is_allowed = num_again + stop - start <= _AGAIN_BYTES + _AGAIN_TIMES * stop
+            num_again += stop - start if is_allowed else 0
+            following = _find_member(raw, start + 1 if is_allowed else stop)
             if following is None:
                 break
             source.seek(following)

@@ -328,3 +328,12 @@ def test_a_length_beyond_the_file_costs_its_record_alone() -> None:
 def test_a_case_can_be_repeated_by_its_number() -> None:
     assert hostile_archive(random.Random("archive 7")) == hostile_archive(random.Random("archive 7"))
     assert all(pack(b"text") == pack(b"text") and b"\x00\x00\x00\x00" in gzip.compress(b"text", mtime=0)[4:8] for pack in PACKERS.values())
+
+
+def test_a_file_in_which_a_member_starts_everywhere_is_read_in_linear_time() -> None:
+    """At every fifteenth byte a gzip member of stored blocks starts that runs to the end of the file: a terabyte, if all were read."""
+    start = b"\x1f\x8b\x08" + bytes(6) + b"\xff" + b"\0\xfa\xff\x05\x00"
+    data = start * 300_000 + gzip.compress(record(http(page())), mtime=0)
+    found = list(read_captures(io.BytesIO(data), MAX_PAGE_BYTES))
+    assert found
+    assert [outcome(item) for item in found if isinstance(item, Capture)] in ([], [""])
