@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from lm.corpus.extraction import engines, gold, kernels, labels
 from lm.corpus.extraction.boosting import Boosting, grow, predict
 from lm.corpus.extraction.features import FEATURES, NUM_FEATURES
-from lm.corpus.extraction.forest import DENSE_MODEL_FILE, MODEL_FILE, Model, load_model
-from lm.corpus.extraction.kernels import block_scores, main_text, read, read_page, text_of_blocks
+from lm.corpus.extraction.forest import DENSE_MODEL_FILE, MODEL_FILE, load_model, score
+from lm.corpus.extraction.kernels import main_text, read, read_page, text_of_blocks
 from lm.corpus.extraction.markup import MAX_DEPTH
 from lm.corpus.extraction.metadata import Metadata, parse_date, read_metadata
 from lm.corpus.extraction.training import LABELS_FILE, as_json, labelled_example, site_of
@@ -179,7 +180,7 @@ def test_boosting_finds_a_rule_and_the_kernel_scores_as_numpy_does() -> None:
     forest = grow(x, target, np.ones(400, np.float32), np.arange(400) // 10, how)
     assert ((predict(forest, x) > 0) == (target > 0)).mean() > 0.97
     narrow = grow(x[:, :NUM_FEATURES], target, np.ones(400, np.float32), np.arange(400) // 10, how)
-    scores = block_scores(page, found, Model(narrow, narrow, 0.0))
+    scores = njit(lambda forest, x: score(forest, x))(narrow, found.features)
     assert scores == pytest.approx(predict(narrow, found.features[:, :NUM_FEATURES]), abs=1e-4)
 
 

@@ -63,11 +63,6 @@ def main_text(page: Array, found: Page, model: Model | None = None) -> bytes:
     return bytes(_choose()(page, found.markup, found.blocks, found.features, *both, vocabulary.vocabulary().kinds)[0])
 
 
-def block_scores(page: Array, found: Page, model: Model) -> Array:
-    """Log odds per block."""
-    return np.asarray(_choose()(page, found.markup, found.blocks, found.features, model, model, vocabulary.vocabulary().kinds)[1])
-
-
 def with_context(found: Page, scores: Array) -> Array:
     """A page's features with the columns of `forest.CONTEXT` filled from the first forest's scores: what the second forest sees."""
     return np.asarray(_context()(found.markup, found.blocks, found.features.copy(order="F"), scores)[0])
@@ -132,9 +127,8 @@ def _choose() -> Callable[..., Any]:
     def choose(page: Array, found: Markup, parts: Blocks, x: Array, plain: Model, dense: Model, kinds: Array) -> Any:
         model = dense if is_dense(page, found) else plain
         fill_context(x, score(model.first, x), found, parts)
-        scores = score(model.second, x)
-        keep = choose_blocks(scores, parts, model.threshold)
-        return write_text(page, found, parts, keep, kinds), scores, version
+        keep = choose_blocks(score(model.second, x), parts, model.threshold)
+        return write_text(page, found, parts, keep, kinds), version
 
     return compiled(choose, lambda kernel: kernel(_tiny(), *read_page(_tiny()), load_model(), load_model(), vocabulary.vocabulary().kinds))
 
