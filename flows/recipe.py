@@ -52,6 +52,9 @@ def apply(work: Work, recipe: Recipe) -> Output:
     """Decide on near-duplicates among the documents that pass the rules, and count what each rule removes."""
     started = time.monotonic()
     with open_lake(read_only=True) as lake:
+        best = recipe.dedup.score
+        if best and not lake.rows("SELECT 1 FROM scores WHERE name = ? LIMIT 1", [best]):
+            LOG.warning("  recipe %s: no text has the score %s, so of similar documents the first id stays", recipe.name, best)
         removals = recipe.removals(lake.query(recipe.pairs_sql()), lake.query(recipe.keyed_sql()))
         with lake.connection() as connection:
             connection.register("removals_to_count", removals)
