@@ -2,8 +2,8 @@
 
 What stands in a Parquet file as a string need not be UTF-8, and a time need not be one that Python knows; Arrow notices neither before it
 makes Python values of a whole batch. So strings are handed on as bytes, for the caller to decode, and a value that cannot be made is None.
-A few kilobytes can also hold gigabytes of equal strings. So a batch has fewer rows where rows are large, and columns with a dictionary
-are read as such, in which a string stands once. The cost is some ten microseconds per row. A damaged row group costs itself alone.
+A few kilobytes can also hold gigabytes of equal strings. So a batch has fewer rows where rows are large, and strings are read as
+a dictionary, in which each stands once. The cost is some ten microseconds per row. A damaged row group costs itself alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,14 +28,15 @@ def rows(raw: BinaryIO, wanted: Sequence[str]) -> Iterator[tuple[int, Row | str]
     file is no Parquet file.
     """
     plain = pq.ParquetFile(raw)
-    names = plain.schema_arrow.names
-    columns = [name for name in dict.fromkeys(wanted) if name in names] or names[:1]
-    file = pq.ParquetFile(raw, read_dictionary=[name for name in columns if _has_dictionary(plain, name)], metadata=plain.metadata)
+    schema = plain.schema_arrow
+    columns = [name for name in dict.fromkeys(wanted) if name in schema.names] or schema.names[:1]
+    strings = [name for name in columns if _is_string(schema.types[schema.names.index(name)])]
+    file = pq.ParquetFile(raw, read_dictionary=strings, metadata=plain.metadata)
     first = 0
     for group in range(file.metadata.num_row_groups):
         number = first
         try:
-            for batch in file.iter_batches(_batch_rows(file, group, columns), row_groups=[group], columns=columns):
+            for batch in file.iter_batches(_batch_rows(file, group), row_groups=[group], columns=columns):
                 values = {name: _values(batch.column(at)) for at, name in enumerate(batch.schema.names)}
                 for at in range(batch.num_rows):
                     yield number, {name: value(at) for name, value in values.items()}
@@ -45,23 +46,14 @@ def rows(raw: BinaryIO, wanted: Sequence[str]) -> Iterator[tuple[int, Row | str]
         first += file.metadata.row_group(group).num_rows
 
 
-def _chunks(file: pq.ParquetFile, group: int, columns: Sequence[str]) -> list[Any]:
+def _is_string(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _batch_rows(file: pq.ParquetFile, group: int) -> int:
+    """Rows of a batch, by the mean size of a row. Columns are not asked: Arrow ends the process where one is damaged."""
     found = file.metadata.row_group(group)
-    return [chunk for chunk in map(found.column, range(found.num_columns)) if chunk.path_in_schema in columns]
-
-
-def _has_dictionary(file: pq.ParquetFile, name: str) -> bool:
-    """Whether a column is one of strings, some of which stand in a dictionary."""
-    groups = range(file.metadata.num_row_groups)
-    return any(
-        chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page for group in groups for chunk in _chunks(file, group, [name])
-    )
-
-
-def _batch_rows(file: pq.ParquetFile, group: int, columns: Sequence[str]) -> int:
-    num_bytes: int = sum(chunk.total_uncompressed_size for chunk in _chunks(file, group, columns))
-    num_rows: int = file.metadata.row_group(group).num_rows
-    return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES * num_rows // max(1, num_bytes)))
+    return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES * int(found.num_rows) // max(1, int(found.total_byte_size))))
 
 
 def _values(column: Any) -> Callable[[int], Any]:

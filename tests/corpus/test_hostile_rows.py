@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import random
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -187,3 +188,68 @@ def test_dates_of_rows_in_every_form() -> None:
     found = list(read_jsonl(io.BytesIO("\n".join(map(json.dumps, rows)).encode()), "a.jsonl", OPTIONS))
     moments = [item.fetched_at for item in found if isinstance(item, Capture)]
     assert moments == [datetime(2020, 1, 2, tzinfo=UTC), None, None, None, None, None]
+
+
+VALUES: tuple[object, ...] = (
+    ENGLISH, CHINESE, "", "\ud800a\x00", 5, None, [1], {"a": 1}, 1e308, True, "2020-01-01", "9999-12-31T23:59:59-12:00", "http://[::1",
+    "http://a.example/\x00", "http://\u2100.example/", "x" * 3000, "&#" + "9" * 5000 + ";",
+)  # fmt: skip
+COLUMNS: tuple[Callable[[int], Any], ...] = (
+    lambda num: pa.array([f"{ENGLISH} {i % 3}" for i in range(num)]).dictionary_encode(),
+    lambda num: pa.array([CHINESE.encode("gbk")] * num),
+    lambda num: not_utf8([b"\xff\xfe" + bytes([i]) for i in range(num)]),
+    lambda num: pa.array([None] * num, pa.string()),
+    lambda num: pa.array([2**61 + i for i in range(num)], pa.timestamp("us")),
+    lambda num: pa.array([2**31 - 1 - i for i in range(num)], pa.date32()),
+    lambda num: pa.array([[ENGLISH]] * num),
+    lambda num: pa.array([ENGLISH] * num, pa.large_string()),
+    lambda num: pa.nulls(num),
+)
+
+
+def damaged(data: bytes, dice: random.Random) -> bytes:
+    out = bytearray(data)
+    for _ in range(dice.randrange(5)):
+        at = dice.randrange(len(out) + 1)
+        if dice.random() < 0.3:
+            del out[at : at + dice.randrange(1, 64)]
+        elif at < len(out):
+            out[at] = dice.randrange(256)
+    return bytes(out)
+
+
+def run_case(folder: Path, number: int) -> ShardResult:
+    """One file of rows out of bad values, packed in some way, and damaged most of the time."""
+    dice = random.Random(f"rows {number}")
+    names = ("text", "url", "title", "date")
+    if dice.random() < 0.4:
+        num = dice.randrange(1, 20)
+        columns = {name: dice.choice(COLUMNS)(num) for name in names if name == "text" or dice.random() < 0.7}
+        out, path, kind = io.BytesIO(), folder / "a.parquet", "parquet"
+        pq.write_table(pa.table(columns), out, row_group_size=dice.randrange(1, 9), use_dictionary=dice.random() < 0.5)
+        data = out.getvalue()
+    else:
+        rows = [{name: dice.choice(VALUES) for name in names if dice.random() < 0.7} for _ in range(dice.randrange(1, 9))]
+        suffix, kind = dice.choice(("", *PACKERS)), "jsonl"
+        lines = "\n".join(json.dumps(row, ensure_ascii=dice.random() < 0.5) for row in rows).encode("utf-8", "surrogatepass")
+        data, path = PACKERS.get(suffix, bytes)(lines), folder / f"a.jsonl.{suffix}".rstrip(".")
+    path.write_bytes(damaged(data, dice))
+    return shard(path, kind)
+
+
+def check_cases(folder: Path, num: int) -> set[str]:
+    ends: set[str] = set()
+    for number in range(num):
+        result = run_case(folder, number)
+        assert all(reject.example.encode() and reject.num_rejects > 0 for reject in result.rejects)
+        ends |= set(reasons(result)) | ({"document"} if result.num_documents else set())
+    return ends
+
+
+def test_files_of_bad_rows_end_in_documents_and_reasons(tmp_path: Path) -> None:
+    assert {"document", "no_text_field", "text_not_a_string", "invalid_json"} <= check_cases(tmp_path, 60)
+
+
+@pytest.mark.slow
+def test_fifteen_hundred_files_of_bad_rows(tmp_path: Path) -> None:
+    assert {"corrupt_parquet", "invalid_parquet", "truncated_file"} <= check_cases(tmp_path, 1500)
