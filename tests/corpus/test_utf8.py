@@ -21,9 +21,17 @@ def number_of_characters(data: bytes) -> int:
 
 
 @settings(max_examples=2000, deadline=None)
-@given(st.lists(st.sampled_from(EDGES), max_size=8).map(bytes), st.integers(0, 140), st.integers(0, 70))
-def test_what_is_valid_is_what_python_decodes(data: bytes, before: int, behind: int) -> None:
-    data = b"x" * before + data + b"y" * behind
+@given(
+    st.lists(st.sampled_from(EDGES), max_size=8).map(bytes),
+    st.integers(0, 400),
+    st.integers(0, 400),
+    st.sampled_from(["x", "é", "中", "😀"]),
+    st.integers(0, 900),
+)
+def test_what_is_valid_is_what_python_decodes(data: bytes, before: int, behind: int, char: str, num_bytes: int) -> None:
+    """Blocks of 128 bytes are looked at in another way than the ends, so the page has several."""
+    around = char.encode() * 400
+    data = (around[:before] + data + around[:behind])[:num_bytes]
     seen = look(data)
     assert (seen.num_chars if seen.is_utf8 else -1) == number_of_characters(data)
 
