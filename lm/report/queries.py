@@ -67,7 +67,7 @@ DUPLICATES = Query(
     """
 SELECT (SELECT count(*) FROM documents) AS num_documents, (SELECT count(DISTINCT id) FROM documents) AS num_texts,
     (SELECT count(*) FROM (SELECT id FROM documents GROUP BY id HAVING count(*) > 1)) AS num_repeated_texts,
-    (SELECT count(*) FROM near_duplicates) AS num_near_pairs,
+    (SELECT count(*) FROM (SELECT DISTINCT id_a, id_b FROM near_duplicates)) AS num_near_pairs,
     (SELECT count(*) FROM (SELECT id_a FROM near_duplicates UNION SELECT id_b FROM near_duplicates)) AS num_near_texts
 """,
     ("num_documents", "num_texts", "num_repeated_texts", "num_near_pairs", "num_near_texts"),
@@ -75,10 +75,10 @@ SELECT (SELECT count(*) FROM documents) AS num_documents, (SELECT count(DISTINCT
 
 NEAR_HISTOGRAM = Query(
     """
-SELECT method, least(floor(jaccard * 20 + 1e-6) / 20, 0.95) AS bin, count(*) AS num_pairs
-FROM near_duplicates GROUP BY method, bin ORDER BY method, bin
+SELECT least(floor(jaccard * 20 + 1e-6) / 20, 0.95) AS bin, count(*) AS num_pairs
+FROM (SELECT max(jaccard) AS jaccard FROM near_duplicates GROUP BY id_a, id_b) GROUP BY bin ORDER BY bin
 """,
-    ("method", "bin", "num_pairs"),
+    ("bin", "num_pairs"),
 )
 
 LOSSES = Query(

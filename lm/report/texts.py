@@ -104,7 +104,8 @@ ENGLISH: Mapping[str, str] = {
     "alarm_removes_everything": "removes everything",
     "duplicates_title": "Duplicates",
     "duplicates_lead": "{documents} documents hold {texts} distinct texts; {repeated} texts occur more than once. Among distinct "
-    "texts, {pairs} pairs are near-duplicates, verified on their shingles; {near} texts have at least one.",
+    "texts, {pairs} pairs are near-duplicates, verified on their shingles; {near} texts have at least one. A pair that several presets "
+    "compared counts once, with its greatest similarity.",
     "losses_title": "What sources lose as duplicates",
     "losses_lead": "Documents that pass a recipe's rules and go for its policy on duplicates, by crawl and host. An alarm says that a "
     "source loses more than the recipe allows.",

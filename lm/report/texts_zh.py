@@ -90,7 +90,7 @@ CHINESE: Mapping[str, str] = {
     "alarm_removes_everything": "删光了一切",
     "duplicates_title": "重复",
     "duplicates_lead": "{documents} 篇文档含 {texts} 篇不同文本；{repeated} 篇文本出现不止一次。不同文本中有 {pairs} 对近似重复"
-    "，均已逐一核对；{near} 篇文本至少有一篇近似重复。",
+    "，均已逐一核对；{near} 篇文本至少有一篇近似重复。多个预设都比较过的一对只计一次，取最大相似度。",
     "losses_title": "各来源因重复失去多少",
     "losses_lead": "通过配方规则、却因其去重策略被删除的文档，按抓取与主机统计。警报表示某来源失去的超过配方所允许的比例。",
     "alarm_source": "失去过多",

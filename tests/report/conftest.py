@@ -78,6 +78,7 @@ def add_corpus(lake: SampleLake) -> None:
         lake.add(
             "near_duplicates", {"id_a": f"t{i}", "id_b": f"t{i + 60}", "jaccard": float(0.7 + 0.3 * rng.beta(2, 2)), "method": "fineweb"}
         )
+    lake.add("near_duplicates", {"id_a": "t0", "id_b": "t60", "jaccard": 0.71, "method": "slimpajama"})
     for reject in _rejects():
         lake.add("rejects", {"stage": "documents", "source": "a.warc.gz", **reject})
     rules: dict[str, list[tuple[str, int, int, str | None]]] = {

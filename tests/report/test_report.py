@@ -57,6 +57,11 @@ def test_funnel_counts_what_is_there(sample: ReportData) -> None:
     assert (last["num_documents"], last["num_tokens"]) == (top["num_documents"], top["num_tokens"])
 
 
+def test_a_pair_that_two_presets_compared_counts_once(sample: ReportData) -> None:
+    (row,) = sample.rows("duplicates")
+    assert row["num_near_pairs"] == sum(row["num_pairs"] for row in sample.rows("near_histogram")) == 60
+
+
 def test_sources_that_lose_too_much_and_known_items_are_told(sample: ReportData) -> None:
     tables = markdown_tables(sample)
     first, second = tables["losses"].splitlines()[2:]
