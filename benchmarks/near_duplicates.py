@@ -26,10 +26,7 @@ from scipy import sparse
 
 from lm.corpus import minhash, signals
 from lm.corpus.near_duplicates import finding, proposing, reading, verifying
-from lm.corpus.shard_files import DOCUMENTS_FILE, ShardFiles
-from storage import files
 from storage.digest import digest
-from storage.schema import TABLES
 
 BASE_DOCUMENTS = 8_000
 GROWTH = 16
@@ -110,8 +107,10 @@ def quality(texts: list[str], preset: str) -> dict[str, float]:
 def write_corpus(folder: Path, num: int) -> float:
     """Documents and band keys as files of two crawls, of which the second holds every 97th text; CPU seconds of measuring the texts.
 
-    Measuring is signals and band keys. Files are written as those of a lake are.
+    Measuring is signals and band keys. Files are written as those of a lake are, by code that children, whose memory counts, never load.
     """
+    from lm.corpus.shard_files import ShardFiles
+
     folder.mkdir()
     seconds, late_bands = 0.0, []
     with ExitStack() as stack:
@@ -135,6 +134,9 @@ def write_corpus(folder: Path, num: int) -> float:
 
 def write_signatures(crawl: Path, number: int, bands: pa.Table) -> None:
     """A file of band keys, as `ladder signals` writes one for so many texts."""
+    from storage import files
+    from storage.schema import TABLES
+
     files.write_parquet(
         str(crawl / f"signatures-{number:05}.parquet"), bands, crawl.name, schema=TABLES["signatures"], plain=("id", "bands")
     )
@@ -142,6 +144,8 @@ def write_signatures(crawl: Path, number: int, bands: pa.Table) -> None:
 
 def document(id: str, text: str, crawl: str) -> dict[str, object]:
     """A row of the table `documents`."""
+    from storage.schema import TABLES
+
     row: dict[str, object] = dict.fromkeys(TABLES["documents"].columns, "")
     sizes = {"num_chars": len(text), "num_bytes": len(text.encode()), "language_score": 1.0, "published_at": None}
     return {**row, **sizes, "id": id, "capture_id": digest(crawl, id), "crawl": crawl, "url": f"https://{crawl}.example/{id}", "text": text}
@@ -162,7 +166,7 @@ def compare(corpus: Path, num: int, new: tuple[str, ...], folder: Path) -> int:
     proposal = proposing.propose(fresh, earlier, num, folder)
 
     def texts_of(ids: pa.Table) -> Iterator[pa.RecordBatch]:
-        return reading.texts([corpus / crawl / DOCUMENTS_FILE for crawl in CRAWLS], reading.Wanted(ids["id"]))
+        return reading.texts([corpus / crawl / "documents.parquet" for crawl in CRAWLS], reading.Wanted(ids["id"]))
 
     return sum(table.num_rows for table in verifying.verify(proposal, texts_of, minhash_preset(), folder))
 

@@ -312,7 +312,8 @@ def band_table(ids: Texts, texts: Texts, preset: str, num_threads: int = 1) -> p
 
 def _distinct(numbers: Array) -> Array:
     """Sorted, each once: `np.unique`, which hashes integers before it sorts them, takes four times as long for so few."""
-    ordered = np.sort(numbers)
+    ordered = numbers.copy()
+    ordered.sort()
     changes = np.empty(len(ordered), bool)
     changes[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=changes[1:])

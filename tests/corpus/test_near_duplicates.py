@@ -242,9 +242,9 @@ def test_texts_that_were_not_asked_for_are_passed_by(tmp_path: Path) -> None:
 
 def test_runs_and_records_lie_in_their_partitions(tmp_path: Path) -> None:
     files = spill.Partitions(tmp_path, "x", 3, np.uint64)
-    files.append_run(np.arange(3, dtype=np.uint64), 2)
+    files.append_runs(2, np.arange(3, dtype=np.uint64))
     files.append(np.arange(10, 14, dtype=np.uint64), np.array([0, 2, 0, 2]))
-    files.append_run(np.arange(2, dtype=np.uint64), 0)
+    files.append_runs(0, np.arange(1, dtype=np.uint64), np.arange(1, 2, dtype=np.uint64))
     assert sorted(files.read(0).tolist()) == [0, 1, 10, 12]
     assert sorted(files.read(2).tolist()) == [0, 1, 2, 11, 13]
     assert files.num_records == 9

@@ -6,7 +6,6 @@ rows follow, so the pages of a column chunk can be walked without unpacking any.
 cost is a second reader of a published format (parquet-format, PageHeader in Thrift's compact protocol), checked by tests against Arrow's.
 """
 
-import struct
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -26,7 +25,6 @@ MAX_CHUNK_BYTES = 16 << 20
 _DATA_PAGE, _PLAIN = 0, 0
 _COLUMNS = 4
 """Where a page's data begin, their bytes packed and unpacked, its rows."""
-_LENGTH = struct.Struct("<I")
 
 
 class Chunks:
@@ -64,29 +62,32 @@ def _is_readable(chunk: Any, field: Any) -> bool:
     )
 
 
+def _read_only(data: Any) -> Array:
+    """Bytes as numbers. Whether they may be written to must not decide which kernel is compiled."""
+    found = np.frombuffer(data, np.uint8)
+    found.setflags(write=False)
+    return found
+
+
 def _pages(data: memoryview, num_rows: int) -> Array | None:
     """One row of `_COLUMNS` per page; None if there is a page of another kind, or rows are missing."""
     out = np.zeros((num_rows, _COLUMNS), np.int64)
-    num = _walker()(np.frombuffer(data, np.uint8), out)
+    num = _kernels()[0](_read_only(data), out)
     return out[:num] if num >= 0 and out[:num, 3].sum() == num_rows else None
 
 
 def _picked(data: pa.Buffer, pages: Array, rows: Array, nullable: bool) -> "pa.Array[Any]":
     ends = np.cumsum(pages[:, 3])
-    which = np.searchsorted(ends, rows, side="right")
-    codec, found = pa.Codec("zstd"), []
-    for number in np.unique(which).tolist():
+    firsts, codec, found = np.searchsorted(rows, ends - pages[:, 3]), pa.Codec("zstd"), []
+    lasts, find = np.append(firsts[1:], len(rows)), _kernels()[1]
+    for number in np.nonzero(lasts > firsts)[0].tolist():
         start, packed, size, num_rows = pages[number].tolist()
-        body = memoryview(codec.decompress(data.slice(start, packed), size))
-        at = 4 + _LENGTH.unpack_from(body)[0] if nullable else 0  # levels that say of no value that it is null
-        wanted = (rows[which == number] - (ends[number] - num_rows)).tolist()
-        done = 0
-        for row in wanted:
-            for _ in range(row - done):
-                at += 4 + _LENGTH.unpack_from(body, at)[0]
-            length = _LENGTH.unpack_from(body, at)[0]
-            found.append(bytes(body[at + 4 : at + 4 + length]))
-            at, done = at + 4 + length, row + 1
+        body = codec.decompress(data.slice(start, packed), size)
+        wanted = rows[firsts[number] : lasts[number]] - (ends[number] - num_rows)
+        places = np.empty((len(wanted), 2), np.int64)
+        if find(_read_only(body), wanted, nullable, places) < 0:
+            raise ValueError(f"a page of {num_rows} texts ends before its last one: the file is damaged")
+        found += [body[first:last].to_pybytes() for first, last in places.tolist()]
     return pa.array(found, pa.large_binary()).cast(pa.large_string())
 
 
@@ -104,9 +105,20 @@ def _varint(data: Array, at: int) -> tuple[int, int]:
     return value, at
 
 
+@inner
+def _length(data: Array, at: int) -> int:
+    """Four bytes, lowest first; -1 where there are no four."""
+    if at + 4 > len(data):
+        return int64(-1)
+    return int64(data[at]) | int64(data[at + 1]) << 8 | int64(data[at + 2]) << 16 | int64(data[at + 3]) << 24
+
+
 @cache
-def _walker() -> Callable[..., Any]:
-    """walk(data, out): how many pages there are, or -1 where one is no data page with plain values; writes one row of `out` per page."""
+def _kernels() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """walk(data, out): how many pages there are, or -1 where one is no data page with plain values; writes one row of `out` per page.
+
+    find(data, rows, nullable, out): the number of rows, or -1 where a page is too short; writes where the values of its rows begin and end.
+    """
 
     def walk(data: Array, out: Array) -> int:
         at, num, fields, seen = int64(0), 0, np.zeros(8, np.int64), np.zeros(5, np.int64)
@@ -153,9 +165,28 @@ def _walker() -> Callable[..., Any]:
             num += 1
         return num
 
-    def trial(function: Callable[..., Any]) -> object:
-        data = np.zeros(1, np.uint8)
-        data.setflags(write=False)
-        return function(data, np.zeros((1, _COLUMNS), np.int64))
+    def find(data: Array, rows: Array, nullable: bool, out: Array) -> int:
+        at, row = int64(0), int64(0)
+        if nullable:  # levels, which say of no value that it is null
+            length = _length(data, at)
+            if length < 0:
+                return -1
+            at += 4 + length
+        for i in range(len(rows)):
+            while True:
+                length = _length(data, at)
+                if length < 0 or at + 4 + length > len(data):
+                    return -1
+                at += 4 + length
+                row += 1
+                if row > rows[i]:
+                    break
+            out[i, 0], out[i, 1] = at - length, at
+        return len(rows)
 
-    return kernel.compiled(walk, trial)
+    data, rows = np.zeros(1, np.uint8), np.zeros(1, np.int64)
+    data.setflags(write=False)
+    return (
+        kernel.compiled(walk, lambda run: run(data, np.zeros((1, _COLUMNS), np.int64))),
+        kernel.compiled(find, lambda run: run(data, rows, True, np.zeros((1, 2), np.int64))),
+    )

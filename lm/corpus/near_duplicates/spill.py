@@ -44,16 +44,19 @@ class Partitions:
     def append(self, records: Array, partition: Array) -> None:
         """Add records, each to its partition."""
         self._buffers.append((records, partition))
-        self._added(records, partition.nbytes)
-
-    def append_run(self, records: Array, number: int) -> None:
-        """Add records to one partition. They must not change until the next flush."""
-        self._runs.setdefault(number, []).append(records)
-        self._added(records, 0)
-
-    def _added(self, records: Array, more_bytes: int) -> None:
-        self._size += records.nbytes + more_bytes
         self.num_records += len(records)
+        self._size += records.nbytes + partition.nbytes
+        self._flush_if_full()
+
+    def append_runs(self, number: int, *runs: Array) -> None:
+        """Add records to one partition, one run after the other. They must not change until the next flush."""
+        self._runs.setdefault(number, []).extend(runs)
+        for records in runs:
+            self.num_records += len(records)
+            self._size += records.nbytes
+        self._flush_if_full()
+
+    def _flush_if_full(self) -> None:
         if self._size > max(_BUFFER_BYTES, self.num * _WRITE_BYTES):
             self.flush()
 

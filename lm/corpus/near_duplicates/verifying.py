@@ -201,8 +201,7 @@ def _write_sets(candidates: _Candidates, texts_of: TextsOf, preset: str, folder:
     for codes, texts in _wanted(candidates, texts_of(pa.table({"id": decode_ids(candidates.ids)}))):
         missing[codes] = False
         for place, shingles in zip(candidates.places[codes].tolist(), shingle_sets(texts, preset), strict=True):
-            files.append_run(np.array([place, len(shingles)], np.uint64), place // PART_DOCUMENTS)
-            files.append_run(shingles, place // PART_DOCUMENTS)
+            files.append_runs(place // PART_DOCUMENTS, np.array([place, len(shingles)], np.uint64), shingles)
     if missing.any():
         first = decode_ids(candidates.ids[missing][:1])[0].as_py()
         raise KeyError(f"texts must hold every id of the pairs, but {int(missing.sum())} are missing, such as {first}")
