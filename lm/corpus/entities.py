@@ -35,7 +35,7 @@ def _shortened(number: re.Match[str]) -> str:
 
 
 def to_nfc(text: str) -> str:
-    """The text in NFC, with U+034F behind each thirty combining characters in a row."""
+    """The text in NFC; one that is not is given U+034F behind each thirty combining characters in a row."""
     if text.isascii() or unicodedata.is_normalized("NFC", text):
         return text
     return unicodedata.normalize("NFC", _long_runs().sub(_parted, text))

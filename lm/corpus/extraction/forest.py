@@ -93,7 +93,7 @@ def load_model(path: Path = MODEL_FILE) -> Model:
 def _forest(data: dict[str, Any], columns: dict[str, int]) -> Forest:
     trees = data["trees"]
     if wrong := [len(tree["leaves"]) for tree in trees if len(tree["leaves"]) != 8 or len(tree["features"]) != 7]:
-        raise ValueError(f"trees of the model must have 8 leaves and 7 nodes, but {len(wrong)} have not; train it again with depth 3")
+        raise ValueError(f"trees of the model must have 8 leaves and 7 nodes, but {len(wrong)} have not; train it again")
     return Forest(
         np.array([[columns[name] for name in tree["features"]] for tree in trees], np.int32),
         np.array([tree["thresholds"] for tree in trees], np.float32),
