@@ -68,7 +68,6 @@ class Explained:
     num_bytes: int
     reason: str | None
     verdicts: list[Verdict]
-    text: str = ""
     variant: str = ""
     """The text that the recipe trains on, and by how many bytes it is shorter; None where it is the document as it is, or not made yet."""
     num_removed_bytes: int | None = None
@@ -108,7 +107,7 @@ def explain_document(lake: Lake, recipe: Recipe, doc: str) -> Explained:
     url, title, num_bytes = lake.rows(DOCUMENT, [found[0]])[0]
     removed = lake.value(EDITED, [found[0], recipe.variant])
     verdicts = explain(recipe, row)
-    return Explained(found[0], url, title, num_bytes, reason, verdicts, "", recipe.variant, removed, evidence)
+    return Explained(found[0], url, title, num_bytes, reason, verdicts, recipe.variant, removed, evidence)
 
 
 def similar(kept_id: str, jaccard: float, url: str) -> str:

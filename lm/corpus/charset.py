@@ -36,8 +36,6 @@ _SUPERSETS = {
     "big5": "big5hkscs",
     "shift_jis": "cp932",
     "euc_kr": "cp949",
-    "utf-16-le": "utf-16-le",
-    "hz": "hz",
 }
 _NOT_MAPPED = {
     "hz-gb-2312": "hz", "hz": "hz", "utf-32": "utf-8", "utf-16be": "utf-8", "utf-16le": "utf-8",
@@ -142,9 +140,9 @@ def _codec(label: str) -> str | None:
     if label in _NOT_MAPPED:
         return _NOT_MAPPED[label]
     codec = map_encoding_to_html5(label, fallback_utf8=False)
-    if codec is None or codec.startswith("utf-16"):
-        return None if codec is None else "utf-8"
-    return _SUPERSETS.get(codec, codec)
+    if codec is None:
+        return None
+    return "utf-8" if codec.startswith("utf-16") else _SUPERSETS.get(codec, codec)
 
 
 def _without_mark(payload: bytes) -> str | None:

@@ -130,8 +130,8 @@ def _swallowed(stream: Stream, num_bytes: int, limit: int) -> int | None:
     if ahead is not None and (ahead if num_bytes > limit else _is_closed(ahead)):
         return None
     swallowed = stream.find(_WARC_START, min(num_bytes, limit))
-    if swallowed:
-        _why_unclosed(stream, ahead is None)
+    if swallowed and ahead is None:
+        stream.take_damage()
     return swallowed
 
 

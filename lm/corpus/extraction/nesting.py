@@ -64,7 +64,7 @@ def _hash_of(name: str) -> int:
 
 @inner
 def hash_at(page: Array, start: int, stop: int) -> int:
-    """FNV-1a of a name in lower case: no two names share it unless made to, and those of HTML do not."""
+    """FNV-1a of a name in lower case, all of it: `lexing.name_key` leaves out the middle of long names, which an author may choose."""
     value = uint64(_OFFSET)
     for at in range(start, stop):
         byte = page[at]

@@ -30,8 +30,6 @@ _P = uint64(PRIME)
 _P2 = uint64(2 * PRIME)
 _B = uint64(BASE)
 _B2 = uint64(BASE * BASE % PRIME)
-_S31 = uint64(31)
-_S30 = uint64(30)
 _S61 = uint64(61)
 _ONE = uint64(1)
 
