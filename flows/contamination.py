@@ -33,7 +33,8 @@ from flows.common import (
 from flows.progress import Progress
 from flows.settings import ContaminationSettings
 from lm.corpus.contamination import index, planting, scanning, verdict
-from lm.corpus.contamination.items import Fields, content, files_of, read_set
+from lm.corpus.contamination.item_files import content, files_of
+from lm.corpus.contamination.items import Fields, read_set
 from lm.evaluation.formats import AS_IT_IS, Spec
 from storage import ledger
 from storage.digest import digest

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def rows(raw: BinaryIO, wanted: Sequence[str]) -> Iterator[tuple[int, Row | str]]:
-    """Number and values of each row; in the place of a row group that cannot be read, the number of its first row and what was wrong.
+    """Number and values of each row; in the place of what cannot be read of a row group, the number of its first row and what was wrong.
 
     Only columns that are wanted and there are read, or the first of all if none is. Strings come as bytes. Raises: one of BROKEN if the
     file is no Parquet file.

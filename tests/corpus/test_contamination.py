@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from lm.corpus import folded_words
 from lm.corpus.contamination import index, planting, scanning, verdict
-from lm.corpus.contamination.items import EVALUATION_ITEMS, NO_OBJECT, NO_TEXT, REPEATED, Fields, ItemsError, read_items, read_set
+from lm.corpus.contamination.item_files import ItemsError
+from lm.corpus.contamination.items import EVALUATION_ITEMS, NO_OBJECT, NO_TEXT, REPEATED, Fields, read_items, read_set
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "ru", "sa", "te", "vo", "zi") for b in ("n", "rd", "st", "ple", "tch", "x", "w", "mo")]
 
@@ -263,6 +264,7 @@ def test_items_without_a_name_get_one_and_repeated_names_a_number(tmp_path: Path
         ("a.txt", "x", Fields(), "must end in .jsonl, .json, .csv or .tsv"),
         ("a.csv", "question,answer\nWhy, then?,x\n", Fields(), "line 2 must have at most 2 cells, as the first line has, but has 3"),
         ("a.json", "[" * 100_000, Fields(), "is not valid JSON"),
+        ("a.jsonl", '{"question": ' + "7" * 5000 + "}", Fields(), "a.jsonl is not valid JSONL"),
         ("a.jsonl.gz", "no gzip", Fields(), "cannot be unpacked as gzip"),
     ],
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lm.corpus.contamination.items import Fields, ItemsError, read_items
+from lm.corpus.contamination.item_files import ItemsError
+from lm.corpus.contamination.items import Fields, read_items
 from lm.evaluation.formats import FormatError, Spec, Task, read
 
 PIQA = {"goal": "How do I open a jar?", "sol1": "Twist the lid.", "sol2": "Sing to it.", "label": 0}

@@ -1,29 +1,22 @@
-"""Evaluation sets from files: JSON lines, JSON, CSV or TSV, gzipped or not, with a mapping from fields to question, answer and context.
+"""Items of evaluation sets: rows of files, with a mapping from fields to question, answer and context.
 
 Where the rows are those of a task that models can be scored on (`lm/evaluation/formats.py`), the prompt, the choices and the right one
 come with them, so that a set which is registered once serves both; question and answer are then the task's unless they are named.
 
-Nested JSON is walked along `rows`, a path such as data.paragraphs.qas; a field is looked for in the innermost object first and then in
-those around it, so that a paragraph's text serves all its questions. A field may be a path itself (answers.text); of a list the first
-value that is there is taken. A field that was named and is nowhere is an error, because an empty column would look like a clean corpus.
+A field may be a path (answers.text); of a list the first value that is there is taken. A field that was named and is nowhere is an error,
+because an empty column would look like a clean corpus.
 What is left out is counted under a reason: values that are no objects, rows without text, and equal items where only one is asked for.
 """
 
-import csv
-import glob
-import gzip
-import io
-import json
-import re
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from lm.corpus.contamination.item_files import ItemsError, Row, files_of, rows_of
 from lm.evaluation import formats
 from lm.evaluation.formats import AS_IT_IS, FormatError, Spec, Task
 from storage.digest import digest
@@ -36,12 +29,6 @@ _TASK_TYPES: dict[str, Any] = {name: pa.string() for name in ("kind", "subset", 
 _TASK_TYPES |= {"choices": pa.list_(pa.string()), "label": pa.int32()}
 SCORED_ITEMS = pa.schema(_TYPES | _TASK_TYPES)
 """The same with what models are scored on: columns of the table `evaluation_items`."""
-Row = Mapping[str, Any]
-_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-class ItemsError(ValueError):
-    """A file that cannot be read as an evaluation set; the message says what must hold and what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +71,7 @@ def read_set(name: str, path: str | Path, fields: Fields = Fields(), spec: Spec 
     Raises: ItemsError if a file cannot be read, a named field is nowhere, no item has text, or a row is not the task that is asked for.
     """
     files = files_of(name, path)
-    walked = [(row, file) for file in files for row in _rows(file, fields.rows)]
+    walked = [(row, file) for file in files for row in rows_of(file, fields.rows)]
     found = [(row, file) for row, file in walked if row is not None]
     rows = _labelled(name, [row for row, _ in found], fields.labels_file)
     tasks = [_task(name, row, i, spec) for i, row in enumerate(rows)]
@@ -103,16 +90,6 @@ def read_set(name: str, path: str | Path, fields: Fields = Fields(), spec: Spec 
         table[column] = [getattr(task, column) if (task := tasks[i]) and task.kind else None for i in used]
     items = pa.table({"evaluation_set": [name] * len(used), "item": [ids[i] for i in used], **table}, schema=SCORED_ITEMS)
     return Reading(items, +left_out)
-
-
-def files_of(name: str, path: str | Path) -> list[Path]:
-    """The files of a set, sorted. Raises: ItemsError if there is none."""
-    text = str(path)
-    names = glob.glob(text if any(sign in text for sign in "*?[") else f"{text}/*") if not Path(text).is_file() else [text]
-    files = sorted(Path(found) for found in names if Path(found).is_file())
-    if not files:
-        raise ItemsError(f"evaluation set {name}: there is no file {text}")
-    return files
 
 
 def _once(used: Sequence[int], columns: Mapping[str, Sequence[str | None]], tasks: Sequence[Task | None]) -> list[int]:
@@ -193,97 +170,6 @@ def _ids(rows: Sequence[Row], columns: Mapping[str, Sequence[str | None]], field
         seen[id] = seen.get(id, 0) + 1
         found.append(id if seen[id] == 1 else f"{id}#{seen[id]}")
     return found
-
-
-def _rows(file: Path, path: str | None) -> Iterator[Row | None]:
-    """Rows of a file; None for a value that is no object with fields."""
-    text = content(file)
-    kind = file.with_suffix("").suffix.lower() if file.suffix == ".gz" else file.suffix.lower()
-    way = path.split(".") if path else []
-    try:
-        if kind in (".csv", ".tsv"):
-            yield from _cells(file, text, "\t" if kind == ".tsv" else ",")
-        elif kind in (".jsonl", ".ndjson"):
-            for line in filter(str.strip, text.split("\n")):  # not splitlines: JSON may hold U+2028 and U+0085 as they are
-                yield from _walk(_json(line), way, {})
-        elif kind == ".json":
-            values = _values(text)
-            value = values[0] if len(values) == 1 else values
-            yield from _walk(value if way else _from_columns(value), way, {})
-        else:
-            raise ItemsError(f"{file} must end in .jsonl, .json, .csv or .tsv, or in one of these and .gz")
-    except (json.JSONDecodeError, csv.Error, RecursionError) as error:
-        raise ItemsError(f"{file} is not valid {kind[1:].upper()}: {error}") from error
-
-
-def _cells(file: Path, text: str, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(1 << 30)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    for row in reader:
-        extra = row.pop(None, [])
-        if any(extra):
-            raise ItemsError(
-                f"{file}: line {reader.line_num} must have at most {len(reader.fieldnames or [])} cells, as the first line has, but has "
-                f"{len(reader.fieldnames or []) + len(extra)}; put cells that hold {delimiter!r} in quotation marks"
-            )
-        yield row
-
-
-def _json(text: str) -> Any:
-    """A JSON value; half of a surrogate pair, which no UTF-8 text can hold, becomes a question mark."""
-    value = json.loads(text)
-    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) if _HALF_PAIR.search(text) else value
-
-
-def _values(text: str) -> list[Any]:
-    """The one value of a JSON text, or those of lines, which go by the name .json often enough."""
-    try:
-        return [_json(text)]
-    except json.JSONDecodeError as error:
-        if not error.msg.startswith("Extra data"):
-            raise
-        return [_json(line) for line in filter(str.strip, text.split("\n"))]
-
-
-def _from_columns(value: Any) -> Any:
-    """Rows of a table that is written by columns, lists of one length; any other value as it is."""
-    if not isinstance(value, Mapping) or not value or not all(isinstance(column, list) for column in value.values()):
-        return value
-    sizes = {len(column) for column in value.values()}
-    return (
-        [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
-        if len(sizes) == 1 and max(sizes) > 1
-        else value
-    )
-
-
-def content(file: Path) -> str:
-    """Text of a file, unpacked. Raises: ItemsError if it is no UTF-8 text."""
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise ItemsError(f"{file} cannot be read: {error}") from error
-    try:
-        return (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise ItemsError(f"{file} cannot be unpacked as gzip: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ItemsError(f"{file} is not UTF-8 text: {error}") from error
-
-
-def _walk(value: Any, path: Sequence[str], around: Row) -> Iterator[Row | None]:
-    """Objects at the end of a path, each with the fields of those around it; None where the path ends elsewhere."""
-    if isinstance(value, list):
-        for entry in value:
-            yield from _walk(entry, path, around)
-    elif isinstance(value, Mapping):
-        inner = {**around, **{key: field for key, field in value.items() if key not in path[:1]}}
-        if not path:
-            yield inner
-        else:
-            yield from _walk(value.get(path[0]), path[1:], inner)
-    else:
-        yield None
 
 
 def _text(value: Any, path: str) -> str | None:

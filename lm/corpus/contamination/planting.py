@@ -31,7 +31,7 @@ MAX_DRAWN = 100
 MIN_SIZE = 8
 """Stretches of a long part: with fewer, one replaced word may leave too few for any rule."""
 POSITIVES = ("verbatim", "restyled", "half", "edited", "line", "answered")
-NEGATIVES = ("shuffled", "broken", "inline", "unasked")
+"""Kinds of copies; all others are look-alikes."""
 KINDS: Mapping[str, tuple[str, ...]] = {
     "long": ("verbatim", "restyled", "half", "edited", "shuffled", "broken"),
     "short": ("verbatim", "restyled", "shuffled", "broken"),
