@@ -1,62 +1,23 @@
-"""Decompressed bytes of an archive, as spans that survive damage.
+"""Reading an archive span by span, as `spans` tells them.
 
-A span is a stretch of clean bytes; it ends where a gzip member starts with a new record, where the compressed data is broken, and
-at the end of the file. Reading never crosses a span, so a record with a wrong length cannot swallow the next one, and after
-damage reading goes on at the next gzip member that decompresses. FastWARC's own iterator stops for good at the first bad header,
-or in its lenient mode skips over damage without a word; here every loss has a place and a reason. The cost is Python code per
-gzip member (some 10 microseconds), which is small beside the extraction of a page, and that damage inside LZ4 or Zstandard ends
-the file.
+Reading never crosses a span, so a record with a wrong length cannot swallow the next one. Bytes are looked at before they are taken, and
+pieces are joined only where more are asked for than one holds; the cost is that a block of a wrong length is held as far as it claims.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from fastwarc.stream_io import Lz4Reader, ZstdReader
+from lm.corpus.spans import Break, Damage, events, packing_of
 
-from lm.corpus.inflate import GZIP, MEMBER, MEMBER_HEAD_BYTES, InflateError, decompressor, may_open
-
-_CHUNK_BYTES = 1 << 16
 _OUT_BYTES = 1 << 18
-_SCAN_BYTES = 1 << 20
-_HEAD_BYTES = 512
-_RECORD_START = b"WARC/"
-_AGAIN_BYTES, _AGAIN_TIMES = 1 << 26, 4
-"""Bytes read again, after damage, in search of members that a broken one ran over: so many, and so many times what was read. Then the
-search goes on behind the place where decoding failed. A file can be made in which a member seems to start at every fifteenth byte."""
-_LZ4, _ZSTD = b"\x04\x22\x4d\x18", b"\x28\xb5\x2f\xfd"
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """Where compressed data broke, and how."""
-
-    reason: str
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Break:
-    """A new span starts at this offset of the file; the one before ended in this damage, if any."""
-
-    offset: int
-    damage: Damage | None = None
-
-
-Events = Iterator[bytes | Break]
 
 
 class Stream:
     """Reads spans one after the other: `while stream.next_span(): stream.read(...)`."""
 
     def __init__(self, raw: BinaryIO) -> None:
-        self._size = raw.seek(0, 2)
-        raw.seek(0)
-        magic = raw.read(4)
-        raw.seek(0)
-        self._is_plain = magic[:2] != MEMBER[:2] and magic not in (_LZ4, _ZSTD)
-        self._has_members, self._events = _events(raw, magic)
+        self._size, self._packing = raw.seek(0, 2), packing_of(raw)
+        self._events = events(raw, self._packing)
         self._data, self._at = b"", 0
         self._pending: Break | None = Break(0)
         self._consumed = 0
@@ -65,7 +26,7 @@ class Stream:
     @property
     def offset(self) -> int:
         """Offset in the file of the next byte, or of the gzip member it is in."""
-        return self._span_offset if self._has_members else self._span_offset + self._consumed
+        return self._span_offset if self._packing == "gzip" else self._span_offset + self._consumed
 
     @property
     def damage(self) -> Damage | None:
@@ -74,7 +35,7 @@ class Stream:
 
     def may_hold(self, num_bytes: int) -> bool:
         """Whether so many bytes may follow; told by its size where the file is not compressed, and otherwise not known."""
-        return not self._is_plain or num_bytes <= self._size - self._consumed
+        return self._packing != "plain" or num_bytes <= self._size - self._consumed
 
     @property
     def is_over(self) -> bool:
@@ -155,155 +116,3 @@ class Stream:
         if pieces:
             rest = [self._data[self._at :]] if self._at < len(self._data) else []
             self._data, self._at = b"".join([*rest, *pieces]), 0
-
-
-def _events(raw: BinaryIO, magic: bytes) -> tuple[bool, Events]:
-    """Whether offsets are those of gzip members, and the bytes and breaks of the file."""
-    if magic.startswith(MEMBER[:2]):
-        return True, _gzip_events(raw)
-    if magic == _LZ4:
-        return False, _framed_events(Lz4Reader(raw), "corrupt_lz4")
-    if magic == _ZSTD:
-        return False, _framed_events(ZstdReader(raw), "corrupt_zstd")
-    return False, _plain_events(raw)
-
-
-def _plain_events(raw: BinaryIO) -> Events:
-    while data := raw.read(_CHUNK_BYTES):
-        yield data
-
-
-def _framed_events(reader: Any, reason: str) -> Events:
-    """LZ4 and Zstandard by FastWARC's readers, which join frames, so that offsets are those of the decompressed bytes."""
-    num_bytes = 0
-    while True:
-        try:
-            data = reader.read(_CHUNK_BYTES)
-        except OSError:
-            yield Break(num_bytes, Damage(reason, num_bytes))
-            return
-        if not data:
-            return
-        num_bytes += len(data)
-        yield data
-
-
-class _Raw:
-    """Raw bytes with the offset of the next one."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw, self._left, self._end = raw, b"", 0
-
-    @property
-    def offset(self) -> int:
-        return self._end - len(self._left)
-
-    def take(self, least: int = 1) -> bytes:
-        """Whatever is at hand if it has so many bytes, else the next piece too; fewer only at the end of the file."""
-        while len(self._left) < least and (data := self._raw.read(_CHUNK_BYTES)):
-            self._left += data
-            self._end += len(data)
-        data, self._left = self._left, b""
-        return data
-
-    def give_back(self, data: bytes) -> None:
-        self._left = data + self._left
-
-    def seek(self, offset: int) -> None:
-        self._raw.seek(offset)
-        self._left, self._end = b"", offset
-
-    def skip_padding(self) -> bool:
-        """Skip the zeros that some writers leave between members; False at the end of the file."""
-        while data := self.take():
-            if rest := data.lstrip(b"\0"):
-                self.give_back(rest)
-                return True
-        return False
-
-
-def _gzip_events(raw: BinaryIO) -> Events:
-    """Members of a gzip file. A break comes before each member that starts a record, and after each that is damaged."""
-    source, damage, is_first, num_again = _Raw(raw), None, True, 0
-    while source.skip_padding():
-        start, is_opening, failed = source.offset, True, False
-        for piece in _joined(_member(source, start)):
-            if isinstance(piece, Damage):
-                damage, failed = damage or piece, True
-                continue
-            if is_opening and (damage or (not is_first and piece.startswith(_RECORD_START))):
-                yield Break(start, damage)
-                damage = None
-            is_opening = is_first = False
-            yield piece
-        if failed:
-            stop = source.offset
-            is_allowed = num_again + stop - start <= _AGAIN_BYTES + _AGAIN_TIMES * stop
-            num_again += stop - start if is_allowed else 0
-            following = _find_member(raw, start + 1 if is_allowed else stop)
-            if following is None:
-                break
-            source.seek(following)
-    if damage:
-        yield Break(source.offset, damage)
-
-
-def _member(source: _Raw, start: int) -> Iterator[bytes | Damage]:
-    """Decompressed pieces of one gzip member; a Damage, last, if it is broken."""
-    decoder, is_opening = decompressor(GZIP), True
-    while not decoder.eof:
-        data = source.take(MEMBER_HEAD_BYTES if is_opening else 1)
-        try:
-            piece = decoder.decompress(data, _OUT_BYTES) if not is_opening or may_open(data) else None
-        except InflateError:
-            piece = None
-        if piece is None:
-            yield Damage("corrupt_gzip", start)
-            return
-        is_opening = False
-        source.give_back(decoder.unused_data or decoder.unconsumed_tail)
-        if piece:
-            yield piece
-        elif not data and not decoder.eof:
-            yield Damage("truncated_gzip", start)
-            return
-
-
-def _joined(pieces: Iterator[bytes | Damage]) -> Iterator[bytes | Damage]:
-    """The same pieces, the first long enough to tell whether a record starts."""
-    head = b""
-    for piece in pieces:
-        if isinstance(piece, bytes) and len(head) < len(_RECORD_START):
-            head += piece
-            if len(head) >= len(_RECORD_START):
-                yield head
-            continue
-        if head and len(head) < len(_RECORD_START):
-            yield head
-            head = _RECORD_START
-        yield piece
-    if head and len(head) < len(_RECORD_START):
-        yield head
-
-
-def _find_member(raw: BinaryIO, offset: int) -> int | None:
-    """Offset of the next gzip member that decompresses, from here on."""
-    while True:
-        raw.seek(offset)
-        window = raw.read(_SCAN_BYTES + _HEAD_BYTES)
-        at = window.find(MEMBER)
-        while 0 <= at < _SCAN_BYTES:
-            if _opens(window[at : at + _HEAD_BYTES]):
-                return offset + at
-            at = window.find(MEMBER, at + 1)
-        if len(window) <= _SCAN_BYTES:
-            return None
-        offset += _SCAN_BYTES
-
-
-def _opens(head: bytes) -> bool:
-    """Whether these bytes start a gzip member that gives data."""
-    try:
-        return len(head) > 18 and may_open(head) and bool(decompressor(GZIP).decompress(head, 64))
-    except InflateError:
-        return False
