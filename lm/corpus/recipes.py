@@ -13,7 +13,7 @@ A rule may also look at a score that is somebody's own, `score.NAME`: of a train
 no such score was measured the document fails the rule, unless the rule says `missing = "pass"`; then the count of the rule says so.
 
 Duplicates are removed among the documents that pass the rules: equal texts share one id and count once, similar ones go by
-`near_duplicates.resolve`. Its outcome is a table (`duplicate_removals`), because going through documents in order is no SQL.
+`near_duplicates.policy`. Its outcome is a table (`duplicate_removals`), because going through documents in order is no SQL.
 """
 
 import json
