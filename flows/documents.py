@@ -35,23 +35,40 @@ class Shard(StageSettings):
     num_bytes: int
     file_digest: str
 
+    @property
+    def slot(self) -> str:
+        """The slot of its documents."""
+        return f"{self.crawl}/{self.file}"
+
+    def source(self, lake: Lake) -> SourceFile:
+        """The file, and what it held when it was listed."""
+        return SourceFile(absolute(lake, self.file), self.num_bytes, self.file_digest)
+
+    def storage_options(self, lake: Lake) -> dict[str, Any] | None:
+        """How its store is reached; None for a local file."""
+        return dict(lake.settings.s3fs_options()) if is_remote(self.file) else None
+
 
 def plan(lake: Lake, settings: DocumentsSettings) -> Plan[Shard]:
     """One unit per crawled file."""
-    rows = lake.rows("SELECT DISTINCT crawl, kind, file, num_bytes, file_digest FROM crawl_files ORDER BY crawl, file")
     code = {
         **code_of("lm.corpus.documents"),
         "model:lm.corpus.extraction": model_digest(),
         "model:lm.corpus.language": language_model_digest(),
     }
-    shards = [Shard(crawl=c, kind=k, file=f, num_bytes=n, file_digest=d) for c, k, f, n, d in rows]
-    return Plan("documents", [_planned(shard, settings, code) for shard in shards], owns=every_slot)
+    return Plan("documents", [_planned(shard, settings, code) for shard in shards(lake)], owns=every_slot)
+
+
+def shards(lake: Lake) -> list[Shard]:
+    """Every crawled file."""
+    rows = lake.rows("SELECT DISTINCT crawl, kind, file, num_bytes, file_digest FROM crawl_files ORDER BY crawl, file")
+    return [Shard(crawl=c, kind=k, file=f, num_bytes=n, file_digest=d) for c, k, f, n, d in rows]
 
 
 def _planned(shard: Shard, settings: DocumentsSettings, code: Mapping[str, str]) -> Planned[Shard]:
     work = Work(
         stage="documents",
-        slot=f"{shard.crawl}/{shard.file}",
+        slot=shard.slot,
         parameters={**settings.model_dump(), "kind": shard.kind},
         code=code,
         inputs={shard.file: shard.file_digest},
@@ -65,9 +82,9 @@ def extract(shard: Shard, work: Work, settings: DocumentsSettings) -> Output:
     with open_lake(read_only=True) as lake, output_dir(lake, work) as out:
         result = in_child(
             documents.extract_shard,
-            SourceFile(absolute(lake, shard.file), shard.num_bytes, shard.file_digest),
+            shard.source(lake),
             name=shard.file,
-            storage_options=lake.settings.s3fs_options() if is_remote(shard.file) else None,
+            storage_options=shard.storage_options(lake),
             crawl=shard.crawl,
             kind=shard.kind,
             options=ExtractionOptions(**settings.model_dump()),

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.common import LOG, Plan, Planned, StageResult, code_of, markdown_table, open_lake, publish_markdown, require, settle, stage_keys
 from flows.settings import RecipeSettings
-from flows.variants import edit_all, start_all
+from flows.variants import edit_all, start_all, start_keys
 from lm.corpus import recipes
 from lm.corpus.recipes import Recipe
 from storage.lake import Lake
@@ -40,7 +40,7 @@ def plan(lake: Lake, settings: RecipeSettings) -> Plan[Recipe]:
     code = code_of("lm.corpus.recipes")
 
     def work(recipe: Recipe) -> Work:
-        starting = stage_keys(lake, "paragraphs") if recipe.texts else {}
+        starting = start_keys(lake, recipe.texts)
         definition = {"definition": recipe.definition}
         return Work(stage="recipe", slot=recipe.name, parameters=definition, code=code, inputs={**inputs, **starting})
 

@@ -69,7 +69,8 @@ class Explained:
     reason: str | None
     verdicts: list[Verdict]
     variant: str = ""
-    """The text that the recipe trains on, and by how many bytes it is shorter; None where it is the document as it is, or not made yet."""
+    """The text that the recipe trains on, and by how many bytes it is shorter, or longer if below zero. None where it is the document as
+    it is, or not made yet."""
     num_removed_bytes: int | None = None
     evidence: tuple[str, ...] = ()
     """What it is similar to, where it goes for that; items of evaluation sets that it holds, whatever the recipe does about them."""

@@ -55,7 +55,8 @@ def explain(name: Name, doc: Annotated[str, typer.Argument(help="Id of a documen
     for line in found.evidence:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if found.variant:
-        changed = "as it is" if found.num_removed_bytes is None else f"{found.num_removed_bytes:,} bytes shorter"
+        removed = found.num_removed_bytes
+        changed = "as it is" if removed is None else f"{abs(removed):,} bytes {'longer' if removed < 0 else 'shorter'}"
         console.print(f"text: {found.variant}, {changed}", markup=False)
 
 

@@ -8,7 +8,7 @@ capture_id, and the documents' ids tell equal texts apart from different ones.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -42,6 +42,8 @@ READERS: Mapping[str, Reader] = {
     "wiki": read_wiki,
 }
 """Reader by the kind of the source; a site and a Common Crawl come as archives."""
+WITH_PAGES = ("warc", "site", "cc")
+"""Kinds of sources whose files hold pages; the others bring text."""
 
 
 def extract_shard(
@@ -61,18 +63,12 @@ def extract_shard(
     Raises: ValueError for an unknown kind or extractor, or a file that is not what was listed; FileNotFoundError if it is gone.
     """
     started = time.monotonic()
-    engine_named(options.extractor)
-    if kind not in READERS:
-        raise ValueError(f"kind must be one of {', '.join(READERS)}, got {kind!r}")
     known_as = replace(file, url=name or file.url)
     counter = RejectCounter(known_as.url)
-    report = on_progress or _no_progress
-    with fsspec.open(file.url, "rb", **dict(storage_options or {})) as raw, ShardFiles(out_dir, produced_by) as files:
-        _check_size(raw, file)
+    with ShardFiles(out_dir, produced_by) as files:
         shard = _Shard(known_as, crawl, options, files, counter)
-        for found in _with_progress(READERS[kind](raw, known_as.url, options), raw, file.num_bytes, report):
+        for found in read_shard(file, kind, options, name=known_as.url, on_progress=on_progress, storage_options=storage_options):
             shard.add(found)
-    report(file.num_bytes, file.num_bytes)
     return ShardResult(
         captures_path=str(files.captures.path),
         documents_path=str(files.documents.path),
@@ -81,6 +77,46 @@ def extract_shard(
         rejects=counter.rejects(),
         seconds=time.monotonic() - started,
     )
+
+
+def read_shard(
+    file: SourceFile,
+    kind: str,
+    options: ExtractionOptions,
+    *,
+    name: str,
+    on_progress: Progress | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Iterator[Capture | Problem]:
+    """Every capture and problem of one input file, in the order of the file.
+
+    Raises: as `extract_shard`, once it is asked for the first.
+    """
+    engine_named(options.extractor)
+    if kind not in READERS:
+        raise ValueError(f"kind must be one of {', '.join(READERS)}, got {kind!r}")
+    report = on_progress or _no_progress
+    with fsspec.open(file.url, "rb", **dict(storage_options or {})) as raw:
+        _check_size(raw, file)
+        yield from _with_progress(READERS[kind](raw, name, options), raw, file.num_bytes, report)
+    report(file.num_bytes, file.num_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells a capture from others of its crawl."""
+
+    url: str
+    """Its address, or its file and place where it has none."""
+    payload_digest: str
+    capture_id: str
+
+
+def identify(found: Capture, crawl: str, file: str) -> Identity:
+    """Who a capture is; the same however often its file is read."""
+    url = found.url.strip() or f"{file}#{found.file_offset}"
+    payload = payload_digest(found.body)
+    return Identity(url, payload, digest(crawl, url, payload))
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -116,47 +152,45 @@ class _Shard:
         if isinstance(found, Problem):
             self._counter.add(found.reason, f"{self._file.url}#{found.place}")
             return
-        url = found.url.strip() or f"{self._file.url}#{found.file_offset}"
-        identity = payload_digest(found.body)
-        capture_id = digest(self._crawl, url, identity)
-        key = bytes.fromhex(capture_id)
+        identity = identify(found, self._crawl, self._file.url)
+        key = bytes.fromhex(identity.capture_id)
         if key in self._seen:
-            self._counter.add("duplicate_capture", url)
+            self._counter.add("duplicate_capture", identity.url)
             return
         self._seen.add(key)
         host = host_of(found.url) or self._crawl
-        self._files.add_capture(self._capture_row(found, capture_id, url, host, identity))
-        result = _text_of(found, self._options)
+        self._files.add_capture(self._capture_row(found, identity, host))
+        result = text_of(found, self._options)
         if isinstance(result, NoText):
-            self._counter.add(result.reason, url)
+            self._counter.add(result.reason, identity.url)
         else:
-            self._files.add_document(self._document_row(result, capture_id, url, host))
+            self._files.add_document(self._document_row(result, identity, host))
 
-    def _capture_row(self, capture: Capture, capture_id: str, url: str, host: str, identity: str) -> dict[str, Any]:
+    def _capture_row(self, capture: Capture, identity: Identity, host: str) -> dict[str, Any]:
         return {
-            "capture_id": capture_id,
+            "capture_id": identity.capture_id,
             "crawl": self._crawl,
-            "url": url,
+            "url": identity.url,
             "host": host,
             "file": self._file.url,
             "file_offset": capture.file_offset,
             "status": capture.status,
             "content_type": media_type(capture.content_type),
-            "payload_digest": identity,
+            "payload_digest": identity.payload_digest,
             "num_bytes": len(capture.body),
             "etag": capture.etag,
             "last_modified": capture.last_modified,
             "fetched_at": capture.fetched_at,
         }
 
-    def _document_row(self, result: Extracted, capture_id: str, url: str, host: str) -> dict[str, Any]:
+    def _document_row(self, result: Extracted, identity: Identity, host: str) -> dict[str, Any]:
         language, score = detect(result.text)
         data = result.text.encode()
         return {
             "id": digest(data),
-            "capture_id": capture_id,
+            "capture_id": identity.capture_id,
             "crawl": self._crawl,
-            "url": url,
+            "url": identity.url,
             "host": host,
             "title": result.title,
             "language": language,
@@ -178,7 +212,7 @@ def host_of(url: str) -> str | None:
         return None
 
 
-def _text_of(capture: Capture, options: ExtractionOptions) -> Extracted | NoText:
+def text_of(capture: Capture, options: ExtractionOptions) -> Extracted | NoText:
     """Text that came with the capture, or extracted from its payload."""
     if capture.reason:
         return NoText(capture.reason)

@@ -5,9 +5,9 @@ query and no pass over the text. A rule states what must hold for a document to 
 goes; what was never measured or compared does not pass unseen but goes as `not_measured` or `not_compared`.
 
 FineWeb's own rules run on text that C4's line rules have shortened. The signals named `open_c4_*` were measured on it, so the recipe judges
-a page as FineWeb does without its text. A recipe may also name the `texts` to start from, those without repeats or without boilerplate, and
-`edits`: then what it keeps is what the edits leave of these texts, a variant of its own (`lm.corpus.variants`), stored for the documents
-that change. Rules and duplicates are decided on the documents as they are.
+a page as FineWeb does without its text. A recipe may also name the `texts` to start from, those by another engine, without repeats or
+without boilerplate, and `edits`: then what it keeps is what the edits leave of these texts, a variant of its own (`lm.corpus.variants`),
+stored for the documents that change. Rules and duplicates are decided on the documents as they are.
 
 A rule may also look at a score that is somebody's own, `score.NAME`: of a trained classifier, of a word list, of a list of addresses. Where
 no such score was measured the document fails the rule, unless the rule says `missing = "pass"`; then the count of the rule says so.
@@ -28,6 +28,7 @@ from typing import Any
 import pyarrow as pa
 
 from lm.corpus import boilerplate, paragraphs, recipe_sql, variants
+from lm.corpus.extraction.engines import ENGINES
 from lm.corpus.minhash import PRESETS
 from lm.corpus.near_duplicates import policy
 from storage.digest import digest
@@ -39,8 +40,12 @@ CONTAMINATION = ("", "flag", "paragraph", "document")
 """What happens to documents with text of evaluation sets: they are not looked at, only flagged, lose these paragraphs, or go."""
 DECONTAMINATED = "decontaminated"
 """Variant without these paragraphs."""
-TEXTS = ("", paragraphs.VARIANT, boilerplate.VARIANT)
-"""Texts a recipe may start from: documents as they are, without repeated paragraphs, without the lines that texts of a host share."""
+WITHOUT_REPEATED = (paragraphs.VARIANT, boilerplate.VARIANT)
+"""Texts without repeated paragraphs, and without the lines that texts of a host share."""
+BY_ENGINE = tuple(ENGINES)
+"""Texts as an engine takes them out of their pages, whichever the lake's documents are by."""
+TEXTS = ("", *WITHOUT_REPEATED, *BY_ENGINE)
+"""Texts a recipe may start from; the first for documents as they are."""
 MIN_JACCARD = 0.5
 """Least similarity of stored pairs."""
 RESERVED = (

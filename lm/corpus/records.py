@@ -12,7 +12,7 @@ from datetime import datetime
 from storage.records import Reject
 
 STAGE = "documents"
-"""Stage name under which everything set aside here is counted."""
+"""Stage name under which what is set aside is counted, unless another stage asks."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes read and bytes in all."""
@@ -91,6 +91,7 @@ class RejectCounter:
     """Counts what is set aside per reason and keeps the first example of each."""
 
     source: str
+    stage: str = STAGE
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
@@ -101,7 +102,7 @@ class RejectCounter:
 
     def rejects(self) -> list[Reject]:
         """One row per reason, sorted by reason."""
-        return [Reject(STAGE, self.source, reason, self.counts[reason], self.examples[reason]) for reason in sorted(self.counts)]
+        return [Reject(self.stage, self.source, reason, self.counts[reason], self.examples[reason]) for reason in sorted(self.counts)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ overwrites; one writer per directory.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,8 +60,8 @@ def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-class _Rows:
-    """One growing Parquet file."""
+class Rows:
+    """One growing Parquet file of a lake table."""
 
     def __init__(self, path: Path, table: Table, produced_by: str) -> None:
         self.path, self.part = path, path.with_name(f".{path.name}.part")
@@ -70,16 +71,19 @@ class _Rows:
         self._num_bytes = 0
 
     def add(self, row: Row, num_bytes: int) -> None:
+        """Add a row of about so many bytes."""
         self._rows.append(row)
         self._num_bytes += num_bytes
         if len(self._rows) >= _GROUP_ROWS or self._num_bytes >= _GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
+        """Write what is left; the file still waits beside its place."""
         self._flush()
         self._writer.close()
 
     def abandon(self) -> None:
+        """Remove what waits beside the place."""
         self._writer.close()
         self.part.unlink(missing_ok=True)
 
@@ -93,14 +97,26 @@ class _Rows:
         give_back()
 
 
+@contextmanager
+def table_file(path: Path, table: Table, produced_by: str) -> Iterator[Rows]:
+    """A file of one lake table, written as rows come; it appears when the block ends without an error."""
+    rows = Rows(path, table, produced_by)
+    try:
+        yield rows
+        rows.close()
+        os.replace(rows.part, path)
+    finally:
+        rows.abandon()
+
+
 class ShardFiles:
     """Both files of a shard: `with ShardFiles(...) as files: files.add_capture(...)`. They appear when the block ends without an error."""
 
     def __init__(self, out_dir: str, produced_by: str) -> None:
         directory = Path(out_dir)
         directory.mkdir(parents=True, exist_ok=True)
-        self.captures = _Rows(directory / CAPTURES_FILE, CAPTURES, produced_by)
-        self.documents = _Rows(directory / DOCUMENTS_FILE, DOCUMENTS, produced_by)
+        self.captures = Rows(directory / CAPTURES_FILE, CAPTURES, produced_by)
+        self.documents = Rows(directory / DOCUMENTS_FILE, DOCUMENTS, produced_by)
         self.num_captures = self.num_documents = 0
 
     def add_capture(self, row: Row) -> None:

@@ -85,11 +85,15 @@ DOCUMENT_KEYS = table(
 
 TEXT_VARIANTS = table(
     "text_variants",
-    "Edited text of a document, for the documents that an edit changes; all others are as they stand in documents.",
+    "Another text of a document, by an edit or by another engine, for the documents it changes; all others are as they stand in documents.",
     id=ID,
-    variant=Column("VARCHAR", "The edit: decontaminated, without_repeats, ... or a recipe's own."),
+    variant=Column(
+        "VARCHAR", "The edit: decontaminated, without_repeats, ...; the engine: trafilatura, resiliparse, ...; or a recipe's own."
+    ),
     text=Column("VARCHAR", "The text after the edit; empty if nothing is left."),
-    num_removed_bytes=Column("BIGINT", "UTF-8 bytes that the edit took away."),
+    num_removed_bytes=Column(
+        "BIGINT", "UTF-8 bytes that it is shorter by than the text in documents; below zero where another engine takes more."
+    ),
 )
 
 SCORES = table(
