@@ -6,7 +6,7 @@ counted. The cost: the file must still be there, as it was.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lm.corpus.documents import identify, read_shard, text_of
 from lm.corpus.extraction import NoText
-from lm.corpus.records import ExtractionOptions, Problem, Progress, RejectCounter, SourceFile
+from lm.corpus.records import Capture, ExtractionOptions, Problem, Progress, RejectCounter, SourceFile
 from lm.corpus.shard_files import Rows, table_file
 from storage.digest import digest
 from storage.records import Reject
@@ -51,14 +51,16 @@ def write_texts(
 
     `wanted` has the columns capture_id, id and num_bytes: a document, its size, and the capture to take its text from. `name` stands in
     the lake for the file's address.
-    Raises: ValueError if the file does not hold these captures any more; otherwise as `read_shard`; ImportError without the engine.
+    Raises: FileNotFoundError if the file is gone; ValueError if it does not hold these captures any more; otherwise as `read_shard`;
+    ImportError without the engine.
     """
     started = time.monotonic()
     counter = RejectCounter(name, STAGE)
     missing = {row["capture_id"]: row for row in wanted.to_pylist()}
     num_changed = 0
+    captures = read_shard(file, kind, options, name=name, on_progress=on_progress, storage_options=storage_options)
     with table_file(Path(path), TEXT_VARIANTS, produced_by) as rows:
-        for found in read_shard(file, kind, options, name=name, on_progress=on_progress, storage_options=storage_options):
+        for found in _still_there(captures, name):
             if isinstance(found, Problem):  # counted when the documents were made
                 continue
             identity = identify(found, crawl, name)
@@ -73,6 +75,16 @@ def write_texts(
                 "crawl it again, then run `ladder documents` and `ladder signals`"
             )
     return EngineTexts(num_changed, counter.rejects(), time.monotonic() - started)
+
+
+def _still_there(captures: Iterator[Capture | Problem], name: str) -> Iterator[Capture | Problem]:
+    """The same captures; says what the file is needed for if it is gone."""
+    try:
+        yield from captures
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{name} must still be there, for a recipe wants its texts by another engine; bring it back or take `texts` out of the recipe"
+        ) from error
 
 
 def _add(rows: Rows, document: Mapping[str, Any], text: str, variant: str) -> bool:

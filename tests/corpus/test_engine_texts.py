@@ -96,13 +96,16 @@ def test_a_page_in_which_the_engine_finds_nothing_has_an_empty_text(tmp_path: Pa
     assert [reject.reason for reject in result.rejects] == ["no_main_content"]
 
 
-def test_a_file_without_its_captures_says_what_to_do(tmp_path: Path) -> None:
+def test_a_file_without_its_captures_or_gone_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "a.warc.gz"
     read_by("wet", path, [record("http://a.example/", PAGE)])
     [file] = list_files(parse(f"warc:{path}"))
     gone = pa.table({"capture_id": ["0" * 32], "id": ["1" * 32], "num_bytes": [1]})
     target = tmp_path / "other.parquet"
     with pytest.raises(ValueError, match=r"1 are gone, such as 0000.*ladder documents"):
+        write_texts(file, gone, str(target), crawl="c", kind="warc", name="a", options=ExtractionOptions(extractor="wet"), produced_by="k")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"a must still be there.*take `texts` out of the recipe"):
         write_texts(file, gone, str(target), crawl="c", kind="warc", name="a", options=ExtractionOptions(extractor="wet"), produced_by="k")
     assert not target.exists()
     assert not list(tmp_path.glob(".*.part"))
