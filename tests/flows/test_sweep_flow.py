@@ -29,8 +29,10 @@ def made(folder: Path, api_url: str, **settings: str) -> Ladder:
 
 
 def started(ladder: Ladder) -> "subprocess.Popen[str]":
-    """The sweep in a process group of its own, once its first rung is finished."""
-    command = [sys.executable, "-c", "from flows.cli import app; app()", *SWEEP]
+    """The sweep in a process group of its own, once its first rung is finished. Tests in the background of a shell ignore Ctrl-C, so it is
+    told to listen."""
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli import app; app()"
+    command = [sys.executable, "-c", listening, *SWEEP]
     process = subprocess.Popen(command, env=ladder.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     while not list(ladder.lake.glob("runs/*/rung-*.json")):
         assert process.poll() is None, process.communicate()[0]
