@@ -24,6 +24,8 @@ from lm.corpus.warc import read_captures
 from storage.digest import digest
 
 _PROGRESS_SECONDS = 0.5
+_DOCUMENTS_AT_ONCE = 64
+"""Languages are told for so many texts in a row: pages drive the model out of the processor's cache, and each would fetch it anew."""
 Reader = Callable[[BinaryIO, str, ExtractionOptions], Iterator[Capture | Problem]]
 
 
@@ -69,6 +71,7 @@ def extract_shard(
         shard = _Shard(known_as, crawl, options, files, counter)
         for found in read_shard(file, kind, options, name=known_as.url, on_progress=on_progress, storage_options=storage_options):
             shard.add(found)
+        shard.write_documents()
     return ShardResult(
         captures_path=str(files.captures.path),
         documents_path=str(files.documents.path),
@@ -146,9 +149,10 @@ class _Shard:
     def __init__(self, file: SourceFile, crawl: str, options: ExtractionOptions, files: ShardFiles, counter: RejectCounter) -> None:
         self._file, self._crawl, self._options, self._files, self._counter = file, crawl, options, files, counter
         self._seen: set[bytes] = set()
+        self._documents: list[dict[str, Any]] = []
 
     def add(self, found: Capture | Problem) -> None:
-        """Write an item's rows and count what is set aside."""
+        """Write an item's capture, keep its document, and count what is set aside."""
         if isinstance(found, Problem):
             self._counter.add(found.reason, f"{self._file.url}#{found.place}")
             return
@@ -164,7 +168,16 @@ class _Shard:
         if isinstance(result, NoText):
             self._counter.add(result.reason, identity.url)
         else:
-            self._files.add_document(self._document_row(result, identity, host))
+            self._documents.append(self._document_row(result, identity, host))
+        if len(self._documents) == _DOCUMENTS_AT_ONCE:
+            self.write_documents()
+
+    def write_documents(self) -> None:
+        """Tell the languages of the documents at hand, and write them."""
+        for row in self._documents:
+            row["language"], row["language_score"] = detect(row["text"])
+            self._files.add_document(row)
+        self._documents.clear()
 
     def _capture_row(self, capture: Capture, identity: Identity, host: str) -> dict[str, Any]:
         return {
@@ -184,7 +197,7 @@ class _Shard:
         }
 
     def _document_row(self, result: Extracted, identity: Identity, host: str) -> dict[str, Any]:
-        language, score = detect(result.text)
+        """All but its language."""
         data = result.text.encode()
         return {
             "id": digest(data),
@@ -193,8 +206,6 @@ class _Shard:
             "url": identity.url,
             "host": host,
             "title": result.title,
-            "language": language,
-            "language_score": score,
             "extractor": result.extractor,
             "lang_attribute": result.language,
             "published_at": result.published_at,
