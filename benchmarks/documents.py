@@ -35,7 +35,7 @@ BATCH_ROWS = 256
 """Few enough that the archive taken once fills a batch, as taken 16 times it fills many: else memory would seem to grow with the input."""
 REPEATS = 3
 PROCESSES = 5
-"""Fresh processes of ours, of which the middle one counts: on virtual machines memory touched for the first time costs now more, now less."""
+"""Fresh processes of ours, of which the middle one counts: in a virtual machine the first touch of memory costs now more, now less."""
 CONSOLE = Console(width=120)
 
 
