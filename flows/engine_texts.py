@@ -1,9 +1,10 @@
 """engine_texts: the texts of documents by another engine than the lake's, for recipes that start from them.
 
-A document stays what it is; its text by another engine is a variant, named after the engine. Files with pages are read once more, one at a
-time, in parallel processes, and only documents whose text changes are stored. One unit per engine and output of the signals stage: of equal
-texts the page counts that brought the text first, so every text has one variant and a new crawl reads its own files only. The cost: an
-archive is unpacked again for each engine, and a text that two pages share gets what the engine makes of one of them.
+A document stays what it is; its text by another engine is a variant, named after the engine, and measured as the lake's texts are. Files
+with pages are read once more, one at a time, in parallel processes, and only documents whose text changes are stored. One unit per engine
+and output of the signals stage: of equal texts the page counts that brought the text first, so every text has one variant and a new crawl
+reads its own files only. The cost: an archive is unpacked again for each engine, and a text that two pages share gets what the engine makes
+of one of them.
 """
 
 import os
@@ -11,6 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -18,13 +21,15 @@ from flows.common import LOG, Plan, Planned, StageResult, code_of, every_slot, o
 from flows.documents import Shard, shards
 from flows.processes import in_child, side_by_side
 from flows.progress import Progress
+from flows.signals import BATCH_TEXTS
 from lm.corpus.documents import WITH_PAGES
-from lm.corpus.engine_texts import STAGE, write_texts
+from lm.corpus.engine_texts import STAGE, measured, write_texts
 from lm.corpus.extraction.forest import model_digest
+from lm.corpus.language import language_model_digest
 from lm.corpus.records import ExtractionOptions
 from storage.lake import Lake
 from storage.ledger import Output, Work
-from storage.outputs import output_dir
+from storage.outputs import OutputDir, output_dir
 
 WANTED = """
     SELECT capture_id, id, num_bytes FROM documents
@@ -55,7 +60,8 @@ def plan(lake: Lake, engines: Collection[str]) -> Plan[Asked]:
 
 def _planned(lake: Lake, engines: Collection[str]) -> Iterator[Planned[Asked]]:
     files, signals, owned = {shard.slot: shard for shard in shards(lake)}, stage_keys(lake, "signals"), dict(lake.rows(OWNED))
-    code = {**code_of("lm.corpus.engine_texts"), "model:lm.corpus.extraction": model_digest()}
+    models = {"model:lm.corpus.extraction": model_digest(), "model:lm.corpus.language": language_model_digest()}
+    code = {**code_of("lm.corpus.engine_texts"), **models}
     for made in works_of(lake, "documents"):
         shard, signals_key = files.get(made.slot), signals.get(f"signals/{made.slot}", "")
         if shard is None or shard.kind not in WITH_PAGES or signals_key not in owned:
@@ -89,10 +95,18 @@ def extract_again(work: Work, asked: Asked) -> Output:
             produced_by=work.key,
             on_progress=Progress(f"{asked.options['extractor']} {shard.file.rsplit('/', 1)[-1]}", "MB", 1e6),
         )
-        files = {"text_variants": [out.publish("text_variants.parquet")]}
+        written = {"text_variants": [out.publish("text_variants.parquet")], "variant_signals": list(_measure(out))}
+    files = {table: names for table, names in written.items() if names}
     name, num_texts = shard.file.rsplit("/", 1)[-1], wanted.num_rows
     LOG.info("  %s: %s of %s texts are others by %s", name, f"{result.num_changed:,}", f"{num_texts:,}", asked.options["extractor"])
     return Output(work=work, files=files, rejects=result.rejects, seconds=result.seconds)
+
+
+def _measure(out: OutputDir) -> Iterator[str]:
+    """Signals of the texts, written in batches so that memory does not grow with them; the files."""
+    texts = pq.ParquetFile(out.path / "text_variants.parquet")
+    for number, batch in enumerate(texts.iter_batches(BATCH_TEXTS, columns=["id", "variant", "text"])):
+        yield out.write("variant_signals", measured(pa.Table.from_batches([batch])), part=number)
 
 
 def extract_all(todo: Sequence[Planned[Asked]]) -> list[Output]:

@@ -36,8 +36,10 @@ NEAREST = """
 """
 TEXTS = """
     WITH texts AS (
-      SELECT id, min(url) AS url, min(title) AS title, max(num_bytes) AS num_bytes, left(min(text), $max_chars) AS text
-      FROM documents SEMI JOIN drawn USING (id) GROUP BY id),
+      SELECT d.id, min(url) AS url, min(title) AS title, coalesce(max(strlen(v.text)), max(num_bytes)) AS num_bytes,
+        left(coalesce(min(v.text), min(d.text)), $max_chars) AS text
+      FROM documents AS d SEMI JOIN drawn USING (id)
+      LEFT JOIN (SELECT id, text FROM text_variants WHERE variant = $judged AND text <> '') AS v ON v.id = d.id GROUP BY d.id),
     kept AS (
       SELECT r.id, r.kept_id, r.jaccard, min(d.url) AS kept_url FROM removals_asked AS r SEMI JOIN drawn ON drawn.id = r.id
       JOIN documents AS d ON d.id = r.kept_id GROUP BY ALL),
@@ -65,7 +67,8 @@ def browse(lake: Lake, recipe: Recipe, per_reason: int, max_chars: int) -> Brows
     drawn = DRAWN.format(view=recipe.view_sql("removals_asked"), values=recipe.values_sql(), goes=literal(GOES), others=others)
     with removals(lake, recipe) as connection:
         connection.execute(drawn, {"per_reason": per_reason})
-        rows = connection.execute(TEXTS.format(values=recipe.values_sql()), {"max_chars": max_chars}).to_arrow_table()
+        asked = {"max_chars": max_chars, "judged": recipe.judged}
+        rows = connection.execute(TEXTS.format(values=recipe.values_sql()), asked).to_arrow_table()
         counts: pa.Table = connection.execute(recipe.counts_sql("removals_asked")).to_arrow_table()
         connection.execute("DROP TABLE drawn")
     return Browsed(counts.to_pylist(), [_sample(recipe, row) for row in rows.to_pylist()])

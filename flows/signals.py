@@ -32,12 +32,10 @@ from flows.scores import plan_scores, score_all
 from flows.settings import SignalsSettings
 from lm.corpus import minhash, pii
 from lm.corpus import signals as signal_kernels
-from storage import files
 from storage.digest import digest
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import output_dir
-from storage.schema import TABLES
 
 __all__ = ["measure", "plan", "plan_keys", "plan_pairs", "plan_scores", "signals_flow"]
 
@@ -91,9 +89,7 @@ def measure(work: Work, documents_key: str, staying: list[str], taken: set[str],
             texts = texts.filter(pa.array([id not in taken for id in column(texts, "id")], pa.bool_()))
             taken.update(column(texts, "id"))
             for table, rows in _measured(texts, settings).items():
-                name = f"{table}-{number:05d}.parquet"
-                files.write_parquet(str(out.path / name), rows, work.key, schema=TABLES[table], **_layout(table, texts.num_rows))
-                written[table].append(out.publish(name))
+                written[table].append(out.write(table, rows, part=number, **_layout(table, texts.num_rows)))
     return Output(work=work, files={table: names for table, names in written.items() if names}, seconds=time.monotonic() - started)
 
 

@@ -24,6 +24,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "signatures",
         "document_keys",
         "text_variants",
+        "variant_signals",
         "host_lines",
         "pii_spans",
         "scores",

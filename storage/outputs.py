@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -36,10 +37,11 @@ class OutputDir:
             files.write_bytes(target, (self.path / name).read_bytes(), self.lake.settings.s3fs_options())
         return target
 
-    def write(self, table: str, rows: pa.Table) -> str:
-        """Write rows of a lake table as <table>.parquet and publish it."""
-        files.write_parquet(str(self.path / f"{table}.parquet"), rows, self.work.key, schema=TABLES.get(table))
-        return self.publish(f"{table}.parquet")
+    def write(self, table: str, rows: pa.Table, part: int | None = None, **layout: Any) -> str:
+        """Write rows of a table as <table>.parquet, or as one of several parts, and publish it; `layout` is for `files.write_parquet`."""
+        name = f"{table}.parquet" if part is None else f"{table}-{part:05d}.parquet"
+        files.write_parquet(str(self.path / name), rows, self.work.key, schema=TABLES.get(table), **layout)
+        return self.publish(name)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The texts of stored documents by another engine: their file is read once more, and what changes is written.
 
-A document is found again by its capture_id, so it stays what it is, and only its text is another. Pages that nobody asked for are
-unpacked and digested, but not extracted. Where the engine finds nothing, or does not take the page, the text is empty and the reason
-counted. The cost: the file must still be there, as it was.
+A document is found again by its capture_id, so it stays what it is, and only its text is another, with signals and language of its own.
+Pages that nobody asked for are unpacked and digested, but not extracted. Where the engine finds nothing, or does not take the page, the
+text is empty and the reason counted. The cost: the file must still be there, as it was.
 """
 
 import time
@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from lm.corpus import signals
 from lm.corpus.documents import identify, read_shard, text_of
 from lm.corpus.extraction import NoText
+from lm.corpus.language import detect
 from lm.corpus.records import Capture, ExtractionOptions, Problem, Progress, RejectCounter, SourceFile
 from lm.corpus.shard_files import Rows, table_file
 from storage.digest import digest
@@ -75,6 +78,20 @@ def write_texts(
                 "crawl it again, then run `ladder documents` and `ladder signals`"
             )
     return EngineTexts(num_changed, counter.rejects(), time.monotonic() - started)
+
+
+def measured(texts: pa.Table) -> pa.Table:
+    """Rows of `variant_signals` for rows of `text_variants`: language and signals of the texts that are not empty."""
+    texts = texts.filter(pc.greater(pc.binary_length(texts["text"]), pa.scalar(0)))
+    languages = [detect(str(text)) for text in texts["text"]]
+    named = {
+        "id": texts["id"],
+        "variant": texts["variant"],
+        "language": pa.array([code for code, _ in languages], pa.string()),
+        "language_score": pa.array([score for _, score in languages], pa.float32()),
+    }
+    values = signals.compute(texts["text"])
+    return pa.table({**named, **{name: values[name] for name in values.column_names}})
 
 
 def _still_there(captures: Iterator[Capture | Problem], name: str) -> Iterator[Capture | Problem]:

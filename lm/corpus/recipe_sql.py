@@ -1,5 +1,7 @@
 """A recipe as SQL over the lake's tables `documents`, `signals`, `signatures`, `near_duplicates` and `duplicate_removals`.
 
+Where the recipe's texts are by another engine, rules and language look at these texts, whose values stand in `variant_signals`.
+
 Names come from the recipe's validation and are quoted all the same; texts are literals with their quotes doubled. Table names are
 unqualified, so a query reads whatever lake the connection has as its default. A similarity is compared as the FLOAT it is stored as: 0.7
 stored is less than the DOUBLE 0.7.
@@ -42,6 +44,8 @@ def rule_holds(rule: Rule) -> str:
 def _conditions(recipe: Recipe) -> list[tuple[str, str]]:
     """Reason and the condition under which it applies, in order."""
     found = []
+    if recipe.texts:
+        found.append(("nothing_left", "e.id IS NOT NULL"))
     if recipe.rules:
         found.append(("not_measured", "s.id IS NULL"))
     if recipe.language:
@@ -51,8 +55,6 @@ def _conditions(recipe: Recipe) -> list[tuple[str, str]]:
     found += [(rule.name, f"s.id IS NOT NULL AND NOT {rule_holds(rule)}") for rule in recipe.rules]
     if recipe.contamination in ("document", "paragraph"):
         found.append(("contaminated", "k.id IS NOT NULL"))
-    if recipe.texts:
-        found.append(("nothing_left", "e.id IS NOT NULL"))
     if recipe.presets:
         found.append(("not_compared", "c.id IS NULL"))
     return found
@@ -60,12 +62,9 @@ def _conditions(recipe: Recipe) -> list[tuple[str, str]]:
 
 def _source(recipe: Recipe) -> str:
     """FROM clause: distinct texts as d, their signals as s, those with band keys as c. The host is that of the least name."""
-    lines = [
-        "(SELECT id, max(num_bytes) AS num_bytes, min(host) AS host, min(language) AS language, max(language_score) AS language_score",
-        "  FROM documents GROUP BY id) AS d",
-    ]
+    lines = [f"{_documents(recipe)} AS d"]
     if recipe.rules:
-        lines.append("LEFT JOIN signals AS s ON s.id = d.id")
+        lines.append(f"LEFT JOIN {_signals(recipe)} AS s ON s.id = d.id")
     if scores := sorted({rule.score for rule in recipe.rules if rule.score}):
         columns = ", ".join(f'max(value) FILTER (name = {literal(score)}) AS "{score}"' for score in scores)
         lines.append(f"LEFT JOIN (SELECT id, {columns} FROM scores GROUP BY id) AS q ON q.id = d.id")
@@ -79,6 +78,28 @@ def _source(recipe: Recipe) -> str:
     for preset in recipe.presets:
         lines.append(f"LEFT JOIN (SELECT DISTINCT id FROM signatures WHERE method = {literal(preset)}) AS c ON c.id = d.id")
     return "\n".join(lines)
+
+
+def _documents(recipe: Recipe) -> str:
+    """Distinct texts with the language of what the rules look at."""
+    documents = """(SELECT id, max(num_bytes) AS num_bytes, min(host) AS host,
+    min(language) AS language, max(language_score) AS language_score FROM documents GROUP BY id)"""
+    if not recipe.judged:
+        return documents
+    return f"""(SELECT o.id, o.num_bytes, o.host, coalesce(v.language, o.language) AS language,
+    CASE WHEN v.id IS NULL THEN o.language_score ELSE v.language_score END AS language_score
+  FROM {documents} AS o LEFT JOIN variant_signals AS v ON v.id = o.id AND v.variant = {literal(recipe.judged)})"""
+
+
+def _signals(recipe: Recipe) -> str:
+    """Signals of what the rules look at: of another engine's texts, where they differ."""
+    if not recipe.judged:
+        return "signals"
+    best = [recipe.dedup.signal] if recipe.dedup.signal and not recipe.dedup.score else []
+    names = sorted({*best, *(rule.signal for rule in recipe.rules if not rule.score)})
+    columns, variant = ", ".join(["id", *(f'"{name}"' for name in names)]), literal(recipe.judged)
+    return f"""(SELECT {columns} FROM variant_signals WHERE variant = {variant} UNION ALL
+  SELECT {columns} FROM signals ANTI JOIN (SELECT id FROM text_variants WHERE variant = {variant}) USING (id))"""
 
 
 def values_sql(recipe: Recipe) -> str:
@@ -136,7 +157,7 @@ SELECT id, key, score FROM ({ways}) WHERE key IS NOT NULL QUALIFY count(*) OVER 
 def _scores(recipe: Recipe) -> str:
     """Tables of a WITH: documents that pass the rules, and the score that says which one is best."""
     signal = recipe.dedup.signal
-    score, join = (f's."{signal}"', " LEFT JOIN signals AS s USING (id)") if signal else ("NULL", "")
+    score, join = (f's."{signal}"', f" LEFT JOIN {_signals(recipe)} AS s USING (id)") if signal else ("NULL", "")
     if name := recipe.dedup.score:
         own = f"SELECT id, max(value) AS value FROM scores WHERE name = {literal(name)} GROUP BY id"
         score, join = "s.value", f" LEFT JOIN ({own}) AS s USING (id)"
@@ -194,11 +215,11 @@ def _policy_reason(recipe: Recipe) -> list[str]:
     return ["not_duplicated" if recipe.dedup.keep == "duplicated" else "near_duplicate"]
 
 
-def _is_unmeasured(rule: Rule) -> str:
+def _is_unmeasured(recipe: Recipe, rule: Rule) -> str:
     """Whether no document has the value, so that the rule says nothing."""
     if rule.score:
         return f"NOT EXISTS (SELECT 1 FROM scores WHERE name = {literal(rule.score)})"
-    return f'(SELECT count("{rule.signal}") FROM signals) = 0'
+    return f'(SELECT count("{rule.signal}") FROM {_signals(recipe)}) = 0'
 
 
 def counts_sql(recipe: Recipe, removals: str) -> str:
@@ -212,7 +233,9 @@ def counts_sql(recipe: Recipe, removals: str) -> str:
     order = ["all", "exact_duplicate", *(reason for reason, _ in conditions), *_policy_reason(recipe), "kept"]
     rows = ", ".join(f"({position}, {literal(rule)})" for position, rule in enumerate(order))
     failing = ", ".join(f"CASE WHEN {condition} THEN {literal(reason)} END" for reason, condition in conditions)
-    unmeasured = "".join(f"\n    WHEN rule = {literal(rule.name)} AND {_is_unmeasured(rule)} THEN 'not_measured'" for rule in recipe.rules)
+    unmeasured = "".join(
+        f"\n    WHEN rule = {literal(rule.name)} AND {_is_unmeasured(recipe, rule)} THEN 'not_measured'" for rule in recipe.rules
+    )
     alarmed = ", ".join(literal(name) for name in order if name not in ("all", "exact_duplicate", "not_measured", "not_compared", "kept"))
     return f"""WITH decided AS ({view_sql(recipe, removals)}),
 failing AS (

@@ -7,7 +7,8 @@ goes; what was never measured or compared does not pass unseen but goes as `not_
 FineWeb's own rules run on text that C4's line rules have shortened. The signals named `open_c4_*` were measured on it, so the recipe judges
 a page as FineWeb does without its text. A recipe may also name the `texts` to start from, those by another engine, without repeats or
 without boilerplate, and `edits`: then what it keeps is what the edits leave of these texts, a variant of its own (`lm.corpus.variants`),
-stored for the documents that change. Rules and duplicates are decided on the documents as they are.
+stored for the documents that change. Rules look at the texts of the engine that a recipe names, as they would in a lake by that engine;
+everything else, and duplicates always, is decided on the documents as they are.
 
 A rule may also look at a score that is somebody's own, `score.NAME`: of a trained classifier, of a word list, of a list of addresses. Where
 no such score was measured the document fails the rule, unless the rule says `missing = "pass"`; then the count of the rule says so.
@@ -153,6 +154,11 @@ class Recipe:
     def start(self) -> str:
         """The stored variant that the edits start from; empty for the documents as they are."""
         return DECONTAMINATED if self.contamination == "paragraph" else self.texts
+
+    @property
+    def judged(self) -> str:
+        """The engine at whose texts rules and language look; empty for the documents as they are."""
+        return self.texts if self.texts in BY_ENGINE else ""
 
     @property
     def variant(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from lm.law.fitting import INTERVAL_LEVEL, require
 from lm.law.forms import Form, Scale, get
@@ -234,7 +234,7 @@ def _cost_of_sharing(task: Problem, together: float, separate: float, num_shared
     if not separate > 0 or not num_shared:
         return 1.0
     factor = 1.0 if task.objective.kind == "squares" else 2.0
-    return float(stats.chi2.sf(factor * len(task.target) * np.log(max(together / separate, 1.0)), num_shared))
+    return float(special.chdtrc(num_shared, factor * len(task.target) * np.log(max(together / separate, 1.0))))
 
 
 def _estimator(task: Problem, found: Found, seed: int, num_bootstrap: int) -> dict[str, object]:

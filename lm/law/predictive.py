@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from lm.law.points import Floats
 
@@ -35,11 +35,11 @@ class Predictive:
 
     def student(self, level: float) -> float:
         """Half-width of the central interval in scales."""
-        return float(stats.t.ppf(0.5 + level / 2.0, self.freedom))
+        return float(special.stdtrit(self.freedom, 0.5 + level / 2.0))
 
     def quantiles(self, probabilities: Sequence[float] = QUANTILES) -> Floats:
         """Losses [probabilities, targets] below which the outcome lies with these probabilities."""
-        steps = stats.t.ppf(np.array(probabilities), self.freedom)
+        steps = special.stdtrit(self.freedom, np.array(probabilities))
         losses: Floats = np.exp(self.centre + steps[:, None] * self.scale)
         return losses
 

@@ -267,6 +267,16 @@ STATISTICS = table(
     lake_snapshot=Column("BIGINT", "Snapshot that was counted.", volatile=True),
 )
 
+VARIANT_SIGNALS = table(
+    "variant_signals",
+    "Language and raw values of texts by another engine, where they differ and are not empty: what a recipe with such texts looks at.",
+    id=ID,
+    variant=Column("VARCHAR", "The engine."),
+    language=Column("VARCHAR", "ISO 639 code of the most likely language; 'und' if undetermined."),
+    language_score=Column("FLOAT", "Confidence of the language, 0 to 1."),
+    **{name: Column(signal.type, signal.doc) for name, signal in SIGNALS.items()},
+)
+
 SIGNALS_TABLE = table(
     "signals",
     "Raw values measured on each document, one column per signal; thresholds over them are recipes.",

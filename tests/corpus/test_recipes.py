@@ -15,7 +15,10 @@ from lm.corpus.verdicts import explain
 from storage.schema import TABLES
 from storage.signals import SIGNALS
 
-USED = ("documents", "signals", "signatures", "near_duplicates", "duplicate_removals", "recipe_counts", "scores")
+USED = (
+    *("documents", "signals", "signatures", "near_duplicates", "duplicate_removals", "recipe_counts", "scores"),
+    *("text_variants", "variant_signals"),
+)
 
 
 @pytest.fixture
@@ -311,3 +314,31 @@ def test_an_unknown_recipe_is_named_with_those_there_are() -> None:
         recipes.load("nowhere.toml")
     with pytest.raises(ValueError, match="a table name must be letters"):
         recipes.load("gopher").view_sql("x; DROP TABLE y")
+
+
+def test_with_texts_by_an_engine_rules_look_at_these_texts(lake: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    for id, num_words in {"longer": 10, "shorter": 60, "foreign": 60, "same": 60, "gone": 60}.items():
+        add_document(lake, id, {"num_words": num_words})
+    for id, num_words, language in (("longer", 70, "en"), ("shorter", 20, "en"), ("foreign", 60, "de")):
+        add(lake, "text_variants", id=id, variant="wet", text="its text", num_removed_bytes=1)
+        add(lake, "variant_signals", id=id, variant="wet", language=language, language_score=0.9, num_words=num_words)
+    add(lake, "text_variants", id="gone", variant="wet", text="", num_removed_bytes=100)
+    add(lake, "text_variants", id="same", variant="resiliparse", text="another engine's", num_removed_bytes=1)
+    add(lake, "variant_signals", id="same", variant="resiliparse", num_words=1)
+    add_pair(lake, "longer", "same", 0.9)
+    own = tmp_path / "own.toml"
+    rest = """[language]\ncodes = ["en"]\n[[rules]]\nname = "long"\nsignal = "num_words"\nop = ">="\nthreshold = 50
+[dedup]\nmethod = "near"\npreset = "ladder"\nthreshold = 0.8\nkeep = "best"\nsignal = "num_words"\n"""
+    own.write_text(f'name = "own"\n{rest}')
+    of_documents = recipes.load(own)
+    own.write_text(f'name = "by_wet"\ntexts = "wet"\n{rest}')
+    of_engine = recipes.load(own)
+
+    assert judged(lake, of_documents) == {"longer": "long", "shorter": None, "foreign": None, "same": None, "gone": None}
+    found = judged(lake, of_engine)
+    assert found == {"longer": None, "shorter": "long", "foreign": "language", "same": "near_duplicate", "gone": "nothing_left"}
+    failing = {rule: row["num_failing"] for rule, row in counts(lake, of_engine).items()}
+    assert (failing["nothing_left"], failing["language"], failing["long"]) == (1, 1, 1)
+    assert lake.execute(of_engine.pairs_sql()).fetchall() == [("longer", "same", pytest.approx(0.9), 70.0, 60.0)]
+    [row] = lake.execute(f"SELECT * FROM ({of_engine.values_sql()}) WHERE id = 'foreign'").to_arrow_table().to_pylist()
+    assert [verdict.value for verdict in explain(of_engine, row)] == ["de 0.90", 60]

@@ -11,16 +11,19 @@ import pytest
 from flows import documents, engine_texts, ladder, recipe, signals, tokens, variants
 from flows.common import Planned, open_lake, settle, stage_keys
 from flows.documents import Shard
+from flows.recipe_browse import browse
 from flows.recipe_inspect import compare, explain_document
 from flows.settings import DocumentsSettings, LadderSettings, RecipeSettings, SignalsSettings, TokensSettings
 from lm.corpus import recipes
 from lm.corpus.documents import extract_shard
 from lm.corpus.records import ExtractionOptions
+from lm.corpus.signals import compute
 from lm.corpus.sources import list_files, parse
 from storage import ledger
 from storage.lake import Lake
 from storage.ledger import Output, Work
 from storage.outputs import output_dir
+from storage.signals import SIGNALS
 
 PROSE = "The {n} harbour was quiet in the morning, and {n} boats lay at the quay. Nobody spoke of the storm that had passed in the night. "
 LISTED = f"<article><h1>{{n}}</h1><p>{PROSE * 3} Mail {{n}}@boats.example.net</p><ul><li>{{n}} boats, which is many</li></ul></article>"
@@ -141,6 +144,11 @@ def test_a_recipe_starts_from_texts_by_another_engine(lake: Lake, tmp_path: Path
         ("no_main_content", 1, "http://a.org/menu")
     ]
     assert (count(lake, "nothing_left"), count(lake, "kept")) == (1, 4)
+    with_values = lake.query("SELECT s.*, text FROM variant_signals s JOIN text_variants v USING (id, variant) ORDER BY id")
+    assert sorted(with_values["text"].to_pylist()) == sorted(text for text in changed.values() if text)
+    values = with_values.select(list(SIGNALS)).combine_chunks()
+    assert values.equals(compute(with_values["text"]))
+    assert {row["language"] for row in with_values.to_pylist()} == {"en"}
     snapshot = lake.snapshot_id()
     stored = "text_variants v JOIN (SELECT DISTINCT id, num_bytes FROM documents) d USING (id)"
     assert lake.value(f"SELECT bool_and(d.num_bytes - strlen(v.text) = num_removed_bytes) FROM {stored}")
@@ -162,6 +170,9 @@ def test_a_recipe_starts_from_texts_by_another_engine(lake: Lake, tmp_path: Path
     assert (explained.variant, explained.reason) == ("resiliparse", None)
     assert explained.num_removed_bytes is not None
     assert explain_document(lake, asked, "http://a.org/menu").reason == "nothing_left"
+    shown = {sample.url: sample.text for sample in browse(lake, asked, 9, 10_000).samples}
+    assert shown["http://a.org/1"] == changed["http://a.org/1"]
+    assert shown["http://a.org/bare"] == lake.value("SELECT text FROM documents WHERE url = 'http://a.org/bare'")
     both = compare(lake, recipes.load("raw"), asked)[0].to_pylist()[0]
     assert both["bytes_a"] - both["bytes_b"] == lake.value("SELECT sum(num_removed_bytes) FROM text_variants WHERE text <> ''")
 
@@ -185,7 +196,7 @@ def test_a_recipe_starts_from_texts_by_another_engine(lake: Lake, tmp_path: Path
 
     apply(tmp_path)
     assert len(read) == 2
-    assert lake.rows("FROM text_variants") == []
+    assert lake.rows("FROM text_variants") == lake.rows("FROM variant_signals") == []
     assert stage_keys(lake, "engine_texts") == {}
     assert count(lake, "kept") == 6
     assert lake.rows("SELECT * FROM documents WHERE crawl <> 'two' ORDER BY ALL") == before

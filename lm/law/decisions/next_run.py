@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from lm.law.decisions.beliefs import FLOPS_PER_PARAM_TOKEN, Belief, position
 from lm.law.decisions.comparison import Target
@@ -204,8 +204,8 @@ def _advise(question: _Question, candidates: Sequence[Candidate], budget: float,
         tuple(Choice(affordable[i], *tell(left)) for i, left in chosen),
         budget,
         sum(affordable[i].flops for i, _ in chosen),
-        float(np.sqrt(start) * stats.norm.ppf(0.5 + level / 2.0)),
-        float(stats.norm.cdf(abs(mean) / np.sqrt(max(start, 1e-18)))) if decides else None,
+        float(np.sqrt(start) * special.ndtri(0.5 + level / 2.0)),
+        float(special.ndtr(abs(mean) / np.sqrt(max(start, 1e-18)))) if decides else None,
         len(candidates),
         tuple(Choice(affordable[i], *tell(float(singles[i]))) for i in np.argsort(singles, kind="stable")[:5]),
     )
@@ -295,5 +295,5 @@ def expected_right(mean: float, variance: float, left: float) -> float:
     if left <= 0.0:
         return 1.0
     learned = np.sqrt(max(0.0, variance - left))
-    outcomes = mean + learned * stats.norm.ppf((np.arange(NUM_OUTCOMES) + 0.5) / NUM_OUTCOMES)
-    return float(stats.norm.cdf(np.abs(outcomes) / np.sqrt(left)).mean())
+    outcomes = mean + learned * special.ndtri((np.arange(NUM_OUTCOMES) + 0.5) / NUM_OUTCOMES)
+    return float(special.ndtr(np.abs(outcomes) / np.sqrt(left)).mean())
