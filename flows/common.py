@@ -8,7 +8,8 @@ used without one, still knows what is done. The cost: a stage killed before its 
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from storage import ledger
 from storage.code import code_version
@@ -88,6 +90,16 @@ def code_of(*modules: str) -> Mapping[str, str]:
 def in_run() -> bool:
     """Whether a Prefect flow or task run surrounds the caller."""
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+@contextmanager
+def without_heartbeats() -> Iterator[None]:
+    """Flows in here send no heartbeats: a flow that does ends with up to a second of waiting for the thread that sends them.
+
+    For flows inside one that sends its own, and for commands in a terminal, whose runs nobody starts again.
+    """
+    with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def publish_markdown(key: str, markdown: str, description: str) -> None:

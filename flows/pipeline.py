@@ -7,7 +7,7 @@ top rung trains, and is scored after.
 from prefect import flow
 
 from flows import ladder
-from flows.common import StageResult, open_lake
+from flows.common import StageResult, open_lake, without_heartbeats
 from flows.contamination import contamination_flow
 from flows.crawl import crawl_flow
 from flows.documents import documents_flow
@@ -25,6 +25,11 @@ from flows.tokens import tokens_flow
 @flow(name="pipeline", flow_run_name="pipeline {settings.crawl.source}")
 def pipeline_flow(settings: PipelineSettings) -> list[StageResult]:
     """From a source to a report: crawl, documents, signals, contamination, recipe, tokens, ladder, runs, metrics, law, forecast."""
+    with without_heartbeats():
+        return _every_stage(settings)
+
+
+def _every_stage(settings: PipelineSettings) -> list[StageResult]:
     results = [crawl_flow(settings.crawl), documents_flow(settings.documents), *signals_flow(settings.signals)]
     results += contamination_flow(settings.contamination)
     results += [recipe_flow(settings.recipe), *tokens_flow(settings.tokens), ladder_flow(settings.ladder)]

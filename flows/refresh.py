@@ -13,7 +13,18 @@ import pyarrow as pa
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.common import Plan, Planned, StageResult, markdown_table, open_lake, publish_markdown, require, settle, stage_keys
+from flows.common import (
+    Plan,
+    Planned,
+    StageResult,
+    markdown_table,
+    open_lake,
+    publish_markdown,
+    require,
+    settle,
+    stage_keys,
+    without_heartbeats,
+)
 from flows.contamination import contamination_flow
 from flows.crawl import crawl_flow
 from flows.decisions import MEASURED
@@ -49,6 +60,21 @@ def refresh_flow(settings: RefreshSettings = RefreshSettings()) -> list[StageRes
     with open_lake(read_only=True) as lake:
         crawls = _crawls(lake, settings)
     require(crawls, "source to refresh", "ladder crawl SOURCE")
+    with without_heartbeats():
+        results, failures = _every_stage(settings, crawls)
+    if failures:
+        raise RefreshError(
+            f"{len(failures)} of {len(crawls)} sources could not be asked; the others are processed:\n" + "\n".join(failures)
+        )
+    return results
+
+
+class RefreshError(RuntimeError):
+    """Some sources could not be asked for what is new."""
+
+
+def _every_stage(settings: RefreshSettings, crawls: Sequence[CrawlSettings]) -> tuple[list[StageResult], list[str]]:
+    """What the stages did, and a line for each source that could not be asked."""
     results, failures = _crawl_all(crawls)
     results += [documents_flow(settings.documents), *signals_flow(settings.signals)]
     results += [*contamination_flow(settings.contamination), recipe_flow(settings.recipe)]
@@ -63,15 +89,7 @@ def refresh_flow(settings: RefreshSettings = RefreshSettings()) -> list[StageRes
         publish_markdown("refresh", summary(lake, results, failures), "What changed since the last refresh")
     if measured:
         results.append(report_flow())
-    if failures:
-        raise RefreshError(
-            f"{len(failures)} of {len(crawls)} sources could not be asked; the others are processed:\n" + "\n".join(failures)
-        )
-    return results
-
-
-class RefreshError(RuntimeError):
-    """Some sources could not be asked for what is new."""
+    return results, failures
 
 
 def _crawl_all(crawls: Sequence[CrawlSettings]) -> tuple[list[StageResult], list[str]]:

@@ -1,6 +1,7 @@
 """The lake: DuckLake tables behind one object per process.
 
-A `Lake` holds one DuckDB connection. Reading needs nothing else; writing goes through storage/ledger.py, which knows when work is done.
+A `Lake` holds one connection to a DuckDB that the lakes of a process share (`storage/instances.py`). Reading needs nothing else; writing
+goes through storage/ledger.py, which knows when work is done.
 The choice: a lock around the connection instead of a pool, because DuckDB already uses all cores inside one query. The cost: threads
 of one process query one after the other; where that hurts, open one more `Lake`. A forked child must open its own, and is told so.
 """
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 
-from storage import catalog, extensions, files
+from storage import catalog, extensions, files, instances
 from storage.digest import digest
 from storage.locks import writer_lock
 from storage.schema import TABLES
@@ -65,27 +66,22 @@ class Lake:
         """
         settings = settings or LakeSettings()
         if read_only:
-            connection = catalog.connect(settings, read_only=True)
-            return cls._checked(settings, connection, read_only=True)
-        with writer_lock(settings):
-            connection = catalog.connect(settings, read_only=False)
-            lake = cls._checked(settings, connection, read_only=False)
+            connection = instances.connect(settings, read_only=True)
             with _closing_on_error(connection):
-                catalog.ensure_tables(connection, catalog.schema_version(connection))
-        return lake
-
-    @classmethod
-    def _checked(
-        cls, settings: LakeSettings, connection: duckdb.DuckDBPyConnection, *, read_only: bool, version: int | None = None
-    ) -> "Lake":
-        with _closing_on_error(connection):
-            catalog.check_version(connection, settings)
-        return cls(settings, connection, read_only=read_only, version=version)
+                catalog.check_version(connection, settings)
+            return cls(settings, connection, read_only=True)
+        with writer_lock(settings):
+            connection = instances.connect(settings, read_only=False)
+            with _closing_on_error(connection):
+                catalog.ensure_tables(connection, catalog.check_version(connection, settings))
+        return cls(settings, connection, read_only=False)
 
     def at(self, version: int) -> "Lake":
         """The same lake as it was at a snapshot: another connection, read-only, to be closed on its own."""
         connection = catalog.connect(self.settings, read_only=True, version=version)
-        return self._checked(self.settings, connection, read_only=True, version=version)
+        with _closing_on_error(connection):
+            catalog.check_version(connection, self.settings)
+        return Lake(self.settings, connection, read_only=True, version=version)
 
     def close(self) -> None:
         """Close the connection; the lake itself needs no closing."""

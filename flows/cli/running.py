@@ -30,9 +30,20 @@ def lake_home() -> Path:
 @contextmanager
 def prefect_server() -> Iterator[None]:
     """Run flows against PREFECT_API_URL if it is set, else against the lake's own server: the running one, or one for this command."""
+    from flows.common import without_heartbeats
     from flows.terminal import log_to_terminal, send_the_rest
 
     log_to_terminal()
+    with without_heartbeats(), _api():
+        try:
+            yield
+        finally:
+            send_the_rest()
+
+
+@contextmanager
+def _api() -> Iterator[None]:
+    """PREFECT_API_URL names a server that answers."""
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
@@ -48,7 +59,6 @@ def prefect_server() -> Iterator[None]:
             with temporary_settings(updates={PREFECT_API_URL: url}):
                 yield
         finally:
-            send_the_rest()
             del os.environ["PREFECT_API_URL"]
 
 

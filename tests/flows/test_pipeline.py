@@ -54,6 +54,17 @@ def test_every_run_left_its_curve_in_the_web_interface(finished: Ladder) -> None
     assert all("data:image/svg+xml;base64," in text and "**Complete**" in text for text in curves.values())
 
 
+def test_flows_of_a_command_send_no_heartbeat(finished: Ladder) -> None:
+    api = Api(finished.api_url)
+    [run] = api.call("POST", "/flow_runs/filter", {"flows": {"name": {"any_": ["pipeline"]}}, "sort": "START_TIME_ASC", "limit": 1})
+    inside = api.call("POST", "/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
+    assert len(inside) > 10
+    heartbeats = {"event": {"name": ["prefect.flow-run.heartbeat"]}}
+    for one in (run, *inside):
+        wanted = {**heartbeats, "any_resource": {"id": [f"prefect.flow-run.{one['id']}"]}}
+        assert api.call("POST", "/events/filter", {"filter": wanted, "limit": 1})["events"] == []
+
+
 def test_two_sizes_two_seeds_four_rungs(finished: Ladder) -> None:
     found = rows(finished, "SELECT count(DISTINCT num_params) AS sizes, count(DISTINCT seed) AS seeds, count(*) AS runs FROM runs")
     assert found == [{"sizes": 2, "seeds": 2, "runs": 4}]
