@@ -56,11 +56,11 @@ def connect(settings: LakeSettings, *, read_only: bool, version: int | None = No
 
 
 def use(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the attached lake the default, and set what each connection sets for itself."""
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")  # it would go to standard output, between rows
+    """Make the attached lake the default, and set what each connection sets for itself: others may be open to the same DuckDB."""
+    connection.execute("SET SESSION TimeZone = 'UTC'")
+    connection.execute("SET SESSION enable_progress_bar = false")  # it would go to standard output, between rows
     connection.execute(f"USE {ALIAS}")
-    connection.execute(f"SET ducklake_default_data_inlining_row_limit = {INLINE_ROWS}")
+    connection.execute(f"SET SESSION ducklake_default_data_inlining_row_limit = {INLINE_ROWS}")
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, settings: LakeSettings) -> None:

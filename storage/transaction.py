@@ -110,13 +110,13 @@ def _statements(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
 def _delete(connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Remove outputs; inlining is off meanwhile, so that a file without rows leaves the list of files."""
-    connection.execute("SET ducklake_default_data_inlining_row_limit = 0")
+    connection.execute("SET SESSION ducklake_default_data_inlining_row_limit = 0")
     try:
         for name in plan.old_tables:
             connection.execute(f"DELETE FROM {name} WHERE produced_by IN (SELECT unnest(?))", [list(plan.old_keys)])
         connection.execute("DELETE FROM stages WHERE key IN (SELECT unnest(?))", [list(plan.old_keys)])
     finally:
-        connection.execute(f"SET ducklake_default_data_inlining_row_limit = {catalog.INLINE_ROWS}")
+        connection.execute(f"SET SESSION ducklake_default_data_inlining_row_limit = {catalog.INLINE_ROWS}")
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:

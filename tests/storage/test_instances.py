@@ -64,6 +64,12 @@ def test_connections_see_commits_and_share_no_table_of_their_own(settings: LakeS
                 two.rows(f"FROM {name}")
         with pytest.raises(PermissionError), reader.writing():
             pass
+        inlining = "ducklake_default_data_inlining_row_limit"
+        with one.connection() as connection:  # as the ledger does while it deletes
+            connection.execute(f"SET SESSION {inlining} = 0")
+        with Lake.open(settings) as three:
+            limits = [lake.value(f"SELECT current_setting('{inlining}')") for lake in (one, two, three)]
+        assert limits == [0, catalog.INLINE_ROWS, catalog.INLINE_ROWS]
         one.close()
         commit(two, "b")
         assert slots(reader) == ["a", "b"]
