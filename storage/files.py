@@ -80,23 +80,6 @@ def write_bytes(path: str, data: bytes, options: Options | None = None) -> None:
         _write_beside(path, lambda file: file.write(data))
 
 
-def create_exclusive(path: str, data: bytes, options: Options | None = None) -> bool:
-    """Create a file that must not exist yet; False if somebody was first."""
-    try:
-        if is_remote(path):
-            fs, name = fsspec.core.url_to_fs(path, **_for(path, options))
-            fs.pipe_file(name, data, mode="create")
-        else:
-            _link_new(path, data)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno == errno.EINVAL and exists(path, options):  # how some servers answer a lost If-None-Match
-            return False
-        raise
-    return True
-
-
 def write_parquet(
     path: str,
     table: pa.Table,
@@ -144,16 +127,6 @@ def _write_beside(path: str, write: Any) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-
-
-def _link_new(path: str, data: bytes) -> None:
-    target = Path(path.removeprefix("file://"))
-    part = target.with_name(f".{target.name}.{os.getpid()}.new")
-    _write_beside(str(part), lambda file: file.write(data))
-    try:
-        os.link(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _sync(file: BinaryIO) -> None:

@@ -308,3 +308,16 @@ def test_text_is_read_as_the_format_means_it(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ItemsError, match="there is no file"):
         read_items("s", tmp_path / "none.jsonl")
+
+
+def test_labels_in_a_file_of_their_own_may_be_packed_and_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "set.jsonl").write_text('{"goal": "Open a jar.", "sol1": "Turn the lid.", "sol2": "Shake it."}\n' * 2)
+    labels = tmp_path / "labels.lst.gz"
+    fields = Fields(labels_file=str(labels))
+    with pytest.raises(ItemsError, match=r"labels.lst.gz cannot be read"):
+        read_items("set", tmp_path / "set.jsonl", fields)
+    labels.write_bytes(gzip.compress(b"1\n0\n"))
+    assert read_items("set", tmp_path / "set.jsonl", fields)["label"].to_pylist() == [1, 0]
+    labels.write_bytes(gzip.compress(b"1\n"))
+    with pytest.raises(ItemsError, match="1 labels for 2 rows"):
+        read_items("set", tmp_path / "set.jsonl", fields)

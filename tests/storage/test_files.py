@@ -25,14 +25,6 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert not files.exists(str(path))
 
 
-def test_exclusive_create_has_one_winner(tmp_path: Path) -> None:
-    path = str(tmp_path / "claim")
-    assert files.create_exclusive(path, b"first")
-    assert not files.create_exclusive(path, b"second")
-    assert Path(path).read_bytes() == b"first"
-    assert files.list_files(str(tmp_path)) == [path]
-
-
 def test_parquet_takes_the_tables_columns_and_is_the_same_each_time(tmp_path: Path) -> None:
     one, two = str(tmp_path / "one.parquet"), str(tmp_path / "two.parquet")
     files.write_parquet(one, ROWS, "key", schema=TABLES["validation"])

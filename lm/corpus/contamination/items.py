@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lm.corpus.contamination.item_files import ItemsError, Row, files_of, rows_of
+from lm.corpus.contamination.item_files import ItemsError, Row, content, files_of, rows_of
 from lm.evaluation import formats
 from lm.evaluation.formats import AS_IT_IS, FormatError, Spec, Task
 from storage.digest import digest
@@ -103,7 +103,7 @@ def _once(used: Sequence[int], columns: Mapping[str, Sequence[str | None]], task
 def _labelled(name: str, rows: list[Row], labels_file: str | None) -> list[Row]:
     if labels_file is None:
         return rows
-    labels = Path(labels_file).read_text(encoding="utf-8").split()
+    labels = content(Path(labels_file)).split()
     if len(labels) != len(rows):
         raise ItemsError(f"evaluation set {name}: {labels_file} has {len(labels)} labels for {len(rows)} rows; it needs one per row")
     return [{**row, "label": label} for row, label in zip(rows, labels, strict=True)]
