@@ -1,10 +1,11 @@
 """One DuckDB per lake and process, and a connection to it for everyone who opens the lake.
 
 A new DuckDB takes 0.2 s to see a lake: its extensions are checked and loaded, the catalog is attached, the tables are read. A further
-connection to one that has done so takes 3 ms, and a pipeline opens its lake a hundred times. So the last few stay open, for reading and
+connection to one that has done so takes 3 ms, and a pipeline opens its lake dozens of times. So the last few stay open, for reading and
 for writing apart. Connections share nothing but that: each has its own transactions, settings and temporary tables, and sees what others
 commit. The cost: a lake that somebody replaces by another one at the same place is told by its file's number, not by its content. With
-PostgreSQL nothing is kept, for the server may go and come back in between.
+PostgreSQL nothing is kept, for the server may go and come back in between; nor with data on S3, of which DuckDB would keep in memory what
+it has read.
 """
 
 import atexit
@@ -28,7 +29,7 @@ _OF_PARENT: list[Any] = []
 
 def connect(settings: LakeSettings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """A connection with the lake attached and in use, to be closed by the caller. Raises: as `catalog.connect`."""
-    if settings.is_postgres:
+    if settings.is_postgres or settings.uses_s3:
         return catalog.connect(settings, read_only=read_only)
     with _GUARD:
         instance = _KEPT.pop(_key(settings, read_only), None) or catalog.connect(settings, read_only=read_only)
