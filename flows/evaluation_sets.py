@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def _first(items: pa.Table, asked: ScoredSet) -> pa.Table:
 def _write(table: pa.Table, file: Path) -> None:
     assert table.schema.equals(REQUESTS_SCHEMA)
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(f".{os.getpid()}.part")
+    beside = file.with_suffix(f".{os.getpid()}-{threading.get_native_id()}.part")
     pq.write_table(table, beside, compression="zstd")
     beside.replace(file)
 

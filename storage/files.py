@@ -10,6 +10,7 @@ import io
 import os
 import posixpath
 import shutil
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -114,7 +115,7 @@ def _write_rows(rows: pa.Table, file: Any, plain: Collection[str], row_group_row
 
 def _write_beside(path: str, write: Any) -> None:
     target = Path(path.removeprefix("file://"))
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_native_id()}.part")  # two threads may write one file
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:

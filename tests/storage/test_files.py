@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,3 +51,20 @@ def test_rows_that_do_not_fit_are_refused_and_leave_no_file(rows: pa.Table, says
     with pytest.raises(ValueError, match=says):
         files.write_parquet(str(tmp_path / "x.parquet"), rows, "key", schema=TABLES["validation"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_that_write_one_file_leave_a_whole_one(tmp_path: Path) -> None:
+    target, size = tmp_path / "copy", 1 << 20
+    start = threading.Barrier(4)
+
+    def write(letter: str) -> None:
+        for _ in range(20):
+            start.wait()
+            files.write_bytes(str(target), letter.encode() * size)
+
+    with ThreadPoolExecutor(4) as pool:
+        for written in [pool.submit(write, letter) for letter in "abcd"]:
+            written.result()
+    assert len(set(target.read_bytes())) == 1
+    assert target.stat().st_size == size
+    assert files.list_files(str(tmp_path)) == [str(target)]
