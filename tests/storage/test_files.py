@@ -55,7 +55,7 @@ def test_rows_that_do_not_fit_are_refused_and_leave_no_file(rows: pa.Table, says
 
 def test_threads_that_write_one_file_leave_a_whole_one(tmp_path: Path) -> None:
     target, size = tmp_path / "copy", 1 << 20
-    start = threading.Barrier(4)
+    start = threading.Barrier(4, timeout=10)
 
     def write(letter: str) -> None:
         for _ in range(20):
