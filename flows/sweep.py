@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from prefect import flow
 
 from flows import costs, evaluate, pack, settled
-from flows.common import LOG, StageResult, markdown_table, open_lake, publish_markdown
+from flows.common import LOG, StageResult, markdown_table, open_lake, publish_markdown, without_heartbeats
 from flows.settings import EvaluateSettings, PackSettings, SweepSettings
 from flows.sweep_table import Entry, entries, ladders, missing, table
 from flows.workers import Call, launch_all
@@ -85,7 +85,8 @@ def _train(todo: Sequence[Entry], settings: SweepSettings) -> None:
 
 def _measure(ladder_id: str, settings: SweepSettings) -> None:
     """Losses on validation of what a ladder's runs have reached."""
-    evaluate.evaluate_flow(EvaluateSettings(ladder_id=ladder_id, num_parallel=settings.num_parallel, tasks=False))
+    with without_heartbeats():
+        evaluate.evaluate_flow(EvaluateSettings(ladder_id=ladder_id, num_parallel=settings.num_parallel, tasks=False))
 
 
 def train_rung_by_rung(

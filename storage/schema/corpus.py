@@ -3,6 +3,12 @@
 from storage.schema.table import ID, Column, table
 from storage.signals import SIGNALS
 
+_LANGUAGE = {
+    "language": Column("VARCHAR", "ISO 639 code of the most likely language; 'und' if undetermined."),
+    "language_score": Column("FLOAT", "Confidence of the language, 0 to 1."),
+}
+_SIGNALS = {name: Column(signal.type, signal.doc) for name, signal in SIGNALS.items()}
+
 CRAWL_FILES = table(
     "crawl_files",
     "Files a crawl brought or found: what the documents stage reads.",
@@ -41,8 +47,7 @@ DOCUMENTS = table(
     url=Column("VARCHAR", "Address of the capture."),
     host=Column("VARCHAR", "Host of the address: the domain by which metrics are split."),
     title=Column("VARCHAR", "Title where the page gave one."),
-    language=Column("VARCHAR", "ISO 639 code of the most likely language; 'und' if undetermined."),
-    language_score=Column("FLOAT", "Confidence of the language, 0 to 1."),
+    **_LANGUAGE,
     extractor=Column("VARCHAR", "Engine that took the text out of the page: blocks, resiliparse, trafilatura, wet, plain."),
     lang_attribute=Column("VARCHAR", "Language the page itself states, as in BCP 47; NULL if it states none."),
     published_at=Column("TIMESTAMPTZ", "When the page says it was published (UTC); NULL if it does not say, or not readably."),
@@ -272,14 +277,13 @@ VARIANT_SIGNALS = table(
     "Language and raw values of texts by another engine, where they differ and are not empty: what a recipe with such texts looks at.",
     id=ID,
     variant=Column("VARCHAR", "The engine."),
-    language=Column("VARCHAR", "ISO 639 code of the most likely language; 'und' if undetermined."),
-    language_score=Column("FLOAT", "Confidence of the language, 0 to 1."),
-    **{name: Column(signal.type, signal.doc) for name, signal in SIGNALS.items()},
+    **_LANGUAGE,
+    **_SIGNALS,
 )
 
 SIGNALS_TABLE = table(
     "signals",
     "Raw values measured on each document, one column per signal; thresholds over them are recipes.",
     id=ID,
-    **{name: Column(signal.type, signal.doc) for name, signal in SIGNALS.items()},
+    **_SIGNALS,
 )
